@@ -1,0 +1,110 @@
+//! The committed state of one unit of work. The checkpoint is the commit: what it does not name does not exist.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::tally::Tally;
+use super::unit::Unit;
+
+/// The checkpoint version that this program reads and writes.
+pub const CHECKPOINT_VERSION: u32 = 1;
+
+/// Times in a row a unit may be taken up without getting any further before it counts as failed.
+///
+/// Takes that made progress do not count, so a long segment on reclaimed Spot instances never fails by this.
+pub const MAX_ATTEMPTS: u32 = 5;
+
+/// How far a scan is decided *and* written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Position {
+    /// Nothing yet.
+    #[default]
+    Start,
+    /// Everything up to and with this key (DynamoDB JSON).
+    After(Json),
+    /// The whole segment.
+    End,
+}
+
+/// Where a unit stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It waits for a worker.
+    Queued,
+    /// A worker has it.
+    Running {
+        /// The worker's id, new with every take.
+        owner: String,
+        /// Seconds after the store's time of this checkpoint at which the lease ends.
+        lease_seconds: u64,
+    },
+    /// It is finished.
+    Done,
+    /// It was given up, and will be taken up again only by `resume`.
+    Failed {
+        /// Why.
+        error: String,
+    },
+}
+
+/// A unit's committed state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Always [`CHECKPOINT_VERSION`].
+    pub version: u32,
+    /// The unit.
+    pub unit: Unit,
+    /// Goes up by one with every commit.
+    pub generation: u64,
+    /// Where the unit stands.
+    pub state: State,
+    /// How far it is.
+    pub position: Position,
+    /// What was counted up to there.
+    pub tally: Tally,
+    /// Names of the report parts that count, in the unit's folder.
+    pub parts: Vec<String>,
+    /// Name of the list of repairs that were decided and counted, and may or may not have been made.
+    ///
+    /// It is committed before the first of them is made, so that a repair survives in the report even when the worker
+    /// dies right after it: its successor finds the slave repaired and reports it as written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<String>,
+    /// Takes since the position last moved.
+    pub attempts: u32,
+    /// When the unit was first taken, as RFC 3339.
+    pub started_at: String,
+    /// When this was committed.
+    pub updated_at: String,
+    /// When it ended.
+    pub ended_at: Option<String>,
+}
+
+impl Checkpoint {
+    /// The state of a unit that nobody has touched.
+    #[must_use]
+    pub fn fresh(unit: Unit, slaves: usize, now: &str) -> Self {
+        Self {
+            version: CHECKPOINT_VERSION,
+            unit,
+            generation: 0,
+            state: State::Queued,
+            position: Position::Start,
+            tally: Tally::zero(slaves),
+            parts: Vec::new(),
+            pending: None,
+            attempts: 0,
+            started_at: now.to_owned(),
+            updated_at: now.to_owned(),
+            ended_at: None,
+        }
+    }
+
+    /// The next commit after this one.
+    #[must_use]
+    pub fn next(&self, now: &str) -> Self {
+        Self { generation: self.generation + 1, updated_at: now.to_owned(), ..self.clone() }
+    }
+}

@@ -1,0 +1,126 @@
+//! Conditional writes: a repair says what it expects to find, so that it never overwrites what it has not seen.
+
+use super::compare::Ignore;
+use super::key::{Key, KeySchema};
+use super::value::{Item, Value};
+
+/// Most terms one condition has.
+///
+/// An expression holds at most 300 operators and 4 KB of text (Amazon DynamoDB Developer Guide, "Constraints",
+/// Expression parameters); a term takes two operators with its `AND`, and up to 30 bytes.
+pub const MAX_TERMS: usize = 120;
+
+/// One thing that must hold of the item under the key, or nothing is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Term {
+    /// The attribute is there.
+    Exists(String),
+    /// The attribute is not there.
+    NotExists(String),
+    /// The attribute has this value.
+    Equals(String, Value),
+}
+
+/// All terms must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// The terms.
+    pub terms: Vec<Term>,
+}
+
+/// One write to one item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Puts the whole item.
+    Put(Item),
+    /// Deletes the item under the key.
+    Delete(Key),
+}
+
+impl Condition {
+    /// No item may be there yet.
+    #[must_use]
+    pub fn absent(schema: &KeySchema) -> Self {
+        Self { terms: vec![Term::NotExists(schema.partition.name.clone())] }
+    }
+
+    /// The item must still be as it was seen.
+    ///
+    /// Attributes that differ from `master` come first, and what is ignored is left out, because it may change at
+    /// any time. Beyond [`MAX_TERMS`] attributes the rest are not checked.
+    #[must_use]
+    pub fn unchanged(schema: &KeySchema, seen: &Item, master: Option<&Item>, ignore: &Ignore) -> Self {
+        let names: std::collections::BTreeSet<&String> =
+            seen.keys().chain(master.into_iter().flat_map(|item| item.keys())).collect();
+        let is_key = |name: &str| schema.names().any(|key| key == name);
+        let counts = |name: &str| !is_key(name) && !ignore.covers_attribute(name) && !ignore.reaches_into(name);
+        let differs = |name: &str| master.is_none_or(|master| master.get(name) != seen.get(name));
+        let (differing, same): (Vec<&String>, Vec<&String>) =
+            names.into_iter().filter(|name| counts(name)).partition(|name| differs(name));
+        let still = differing.into_iter().chain(same).map(|name| match seen.get(name) {
+            Some(value) => Term::Equals(name.clone(), value.clone()),
+            None => Term::NotExists(name.clone()),
+        });
+        let exists = Term::Exists(schema.partition.name.clone());
+        Self { terms: std::iter::once(exists).chain(still).take(MAX_TERMS).collect() }
+    }
+
+    /// Whether the condition holds of what is there now.
+    #[must_use]
+    pub fn holds(&self, current: Option<&Item>) -> bool {
+        let value = |name: &String| current.and_then(|item| item.get(name));
+        self.terms.iter().all(|term| match term {
+            Term::Exists(name) => value(name).is_some(),
+            Term::NotExists(name) => value(name).is_none(),
+            Term::Equals(name, expected) => value(name) == Some(expected),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::key::{KeyAttribute, KeyType};
+
+    fn schema() -> KeySchema {
+        KeySchema { partition: KeyAttribute { name: "id".into(), kind: KeyType::S }, sort: None }
+    }
+
+    fn item(attributes: &[(&str, &str)]) -> Item {
+        attributes.iter().map(|&(name, value)| (name.to_owned(), Value::S(value.to_owned()))).collect()
+    }
+
+    #[test]
+    fn absent_holds_only_while_nothing_is_there() {
+        let condition = Condition::absent(&schema());
+
+        assert!(condition.holds(None));
+        assert!(!condition.holds(Some(&item(&[("id", "1")]))));
+    }
+
+    #[test]
+    fn unchanged_notices_every_change_that_counts() {
+        let seen = item(&[("id", "1"), ("a", "old"), ("b", "same"), ("skip", "x")]);
+        let master = item(&[("id", "1"), ("a", "new"), ("b", "same"), ("c", "added")]);
+        let condition = Condition::unchanged(&schema(), &seen, Some(&master), &Ignore::new(&["skip".into()]));
+
+        assert!(condition.holds(Some(&seen)));
+        assert!(condition.holds(Some(&item(&[("id", "1"), ("a", "old"), ("b", "same"), ("skip", "y")]))));
+        assert!(!condition.holds(None));
+        assert!(!condition.holds(Some(&item(&[("id", "1"), ("a", "newer"), ("b", "same")]))));
+        assert!(!condition.holds(Some(&item(&[("id", "1"), ("a", "old"), ("b", "other")]))));
+        assert!(!condition.holds(Some(&item(&[("id", "1"), ("a", "old"), ("b", "same"), ("c", "added")]))));
+    }
+
+    #[test]
+    fn what_differs_is_checked_first_when_there_are_too_many_attributes() {
+        let wide: Vec<(String, String)> = (0..300).map(|n| (format!("a{n:03}"), "x".to_owned())).collect();
+        let seen: Item = wide.iter().map(|(name, value)| (name.clone(), Value::S(value.clone()))).collect();
+        let mut master = seen.clone();
+        master.insert("a299".into(), Value::Null);
+        let condition = Condition::unchanged(&schema(), &seen, Some(&master), &Ignore::default());
+
+        assert_eq!(condition.terms.len(), MAX_TERMS);
+        assert_eq!(condition.terms[1], Term::Equals("a299".into(), Value::S("x".into())));
+    }
+}

@@ -1,0 +1,251 @@
+//! A job: what was asked for, written once into its manifest and never changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::decide::Policy;
+use super::key::KeySchema;
+use super::segment::{SegmentSet, strided};
+use super::table_ref::TableRef;
+use super::unit::{MESSAGE_VERSION, Pass, Task, Unit, WorkMessage};
+
+/// The manifest version that this program reads and writes.
+pub const MANIFEST_VERSION: u32 = 1;
+
+/// Most keys one `BatchGetItem` request carries.
+///
+/// Source: Amazon DynamoDB API Reference, BatchGetItem.
+pub const MAX_KEYS_PER_GET: u32 = 100;
+
+/// One table of a job and how it is reached; it holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Side {
+    /// The table.
+    pub table: TableRef,
+    /// The id the table had when the job was made; another id means that it was replaced since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table_id: Option<String>,
+    /// How it is reached.
+    #[serde(default)]
+    pub access: Access,
+}
+
+/// Whose credentials reach a table, and where it answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Access {
+    /// A profile of the AWS configuration; only for jobs done inside the coordinator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// A role that is assumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_arn: Option<String>,
+    /// The external id that the role asks for. It is no secret (IAM User Guide, "Access to third parties").
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// Another endpoint than AWS's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint_url: Option<String>,
+}
+
+/// What a job does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    /// Compares, and repairs what the policy allows.
+    Sync,
+}
+
+/// How the tables are held against each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Scan one table, look its keys up in the other.
+    #[default]
+    Lookup,
+}
+
+/// Whether a suspected discrepancy is looked at again before it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confirm {
+    /// Both sides are read again, strongly consistent, this many milliseconds after the first look.
+    AfterMillis(u64),
+    /// The first look counts. A repair still reads both sides first.
+    Never,
+}
+
+/// Read consistency of scans.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Consistency {
+    /// Half the price; may be a moment old.
+    #[default]
+    Eventual,
+    /// Reflects every write that succeeded before.
+    Strong,
+}
+
+/// Whether reports carry the differing values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReportContent {
+    /// Keys and attribute names only.
+    #[default]
+    Keys,
+    /// The differing values of both sides as well.
+    Values,
+}
+
+/// The settings of a sync job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncSettings {
+    /// What is done about each kind of discrepancy.
+    pub policy: Policy,
+    /// Attributes and paths that do not count.
+    pub ignore: Vec<String>,
+    /// How the tables are held against each other.
+    pub strategy: Strategy,
+    /// Items per Scan page; the service's own limit is 1 MB.
+    pub scan_limit: Option<u32>,
+    /// Keys per BatchGetItem, 1 to [`MAX_KEYS_PER_GET`].
+    pub batch_read_limit: u32,
+    /// Times one request is tried again.
+    pub max_retries: u32,
+    /// Base of the exponential delay between tries, in milliseconds.
+    pub retry_delay_base_ms: u64,
+    /// Consistency of the scans.
+    pub scan_consistency: Consistency,
+    /// Whether a suspect is looked at again.
+    pub confirm: Confirm,
+    /// What reports carry.
+    pub report: ReportContent,
+}
+
+impl Default for SyncSettings {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            ignore: Vec::new(),
+            strategy: Strategy::default(),
+            scan_limit: None,
+            batch_read_limit: MAX_KEYS_PER_GET,
+            max_retries: 10,
+            retry_delay_base_ms: 50,
+            scan_consistency: Consistency::default(),
+            confirm: Confirm::AfterMillis(1000),
+            report: ReportContent::default(),
+        }
+    }
+}
+
+impl SyncSettings {
+    /// How long a suspect waits before it is looked at again; `None` when the first look counts.
+    #[must_use]
+    pub fn confirm_delay(&self) -> Option<Duration> {
+        match self.confirm {
+            Confirm::AfterMillis(delay) => Some(Duration::from_millis(delay)),
+            Confirm::Never => None,
+        }
+    }
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Always [`MANIFEST_VERSION`].
+    pub version: u32,
+    /// The job's id.
+    pub job: String,
+    /// What it does.
+    pub kind: JobKind,
+    /// When it was made, as RFC 3339.
+    pub created_at: String,
+    /// The table that is right.
+    pub master: Side,
+    /// The tables held against it.
+    pub slaves: Vec<Side>,
+    /// The key schema that all of them have.
+    pub key_schema: KeySchema,
+    /// Segments of the parallel scan.
+    pub total_segments: u32,
+    /// The segments that this job does; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_segments: Option<SegmentSet>,
+    /// By segment, the key (DynamoDB JSON) after which its scans begin.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub starting_keys: BTreeMap<u32, Json>,
+    /// The settings.
+    pub sync: SyncSettings,
+}
+
+impl Manifest {
+    /// All tables: the master, then the slaves.
+    pub fn sides(&self) -> impl Iterator<Item = &Side> {
+        std::iter::once(&self.master).chain(&self.slaves)
+    }
+
+    /// One name per table, in the order of [`Manifest::sides`]; tables written alike are numbered (`… #2`).
+    #[must_use]
+    pub fn labels(&self) -> Vec<String> {
+        let mut taken = BTreeSet::new();
+        self.sides()
+            .map(|side| {
+                let name = side.table.to_string();
+                let numbered = (2..).map(|n| format!("{name} #{n}"));
+                let label = std::iter::once(name.clone()).chain(numbered).find(|label| !taken.contains(label));
+                let label = label.unwrap_or(name);
+                taken.insert(label.clone());
+                label
+            })
+            .collect()
+    }
+
+    /// The passes that the job makes over the tables.
+    pub fn passes(&self) -> impl Iterator<Item = Pass> {
+        let extra = if self.sync.policy.seeks_extra() { self.slaves.len() } else { 0 };
+        std::iter::once(Pass::Master).chain((0..extra).map(Pass::Slave))
+    }
+
+    /// All units of work, in the order in which they are handed out.
+    pub fn units(&self) -> impl Iterator<Item = Unit> {
+        self.passes().flat_map(|pass| {
+            strided(self.total_segments)
+                .filter(|&segment| self.does(segment))
+                .map(move |segment| Unit { pass, segment })
+        })
+    }
+
+    /// How many units of work there are.
+    #[must_use]
+    pub fn unit_count(&self) -> usize {
+        let segments = (0..self.total_segments).filter(|&segment| self.does(segment)).count();
+        segments * self.passes().count()
+    }
+
+    /// Whether the job has this unit.
+    #[must_use]
+    pub fn has(&self, unit: Unit) -> bool {
+        unit.segment < self.total_segments && self.does(unit.segment) && self.passes().any(|pass| pass == unit.pass)
+    }
+
+    /// The message that asks for a unit.
+    #[must_use]
+    pub fn message(&self, manifest_url: &str, unit: Unit) -> WorkMessage {
+        let label = self.labels().swap_remove(unit.pass.scanned_table());
+        let start = self.starting_keys.get(&unit.segment).map(|key| (label, key.clone()));
+        WorkMessage {
+            version: MESSAGE_VERSION,
+            job: self.job.clone(),
+            manifest: manifest_url.to_owned(),
+            unit: Task::Scan { pass: unit.pass, segment: unit.segment, total_segments: self.total_segments },
+            start: start.into_iter().collect(),
+        }
+    }
+
+    fn does(&self, segment: u32) -> bool {
+        self.only_segments.as_ref().is_none_or(|only| only.contains(segment))
+    }
+}

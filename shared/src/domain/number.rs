@@ -1,0 +1,169 @@
+//! DynamoDB numbers: exact decimal text, compared by value to all 38 digits and never through a float.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+/// Most significant digits a DynamoDB number may have.
+///
+/// Source: Amazon DynamoDB Developer Guide, "Naming rules and data types", Number.
+pub const MAX_DIGITS: usize = 38;
+
+/// A number as DynamoDB sent it; `1`, `1.0` and `1E0` are equal.
+#[derive(Clone, Debug)]
+pub struct Number {
+    text: Box<str>,
+}
+
+/// A text that is no decimal number.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a decimal number")]
+pub struct NotANumber(pub String);
+
+/// The one form all spellings of a value share: sign, digits without outer zeros, power of ten.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Canonical {
+    negative: bool,
+    digits: String,
+    exponent: i64,
+}
+
+impl Number {
+    /// Checks the syntax and keeps the text as it is.
+    ///
+    /// # Errors
+    /// `NotANumber` when the text is no decimal number, or its exponent has more than nine digits.
+    pub fn parse(text: &str) -> Result<Self, NotANumber> {
+        canonical(text).ok_or_else(|| NotANumber(text.to_owned()))?;
+        Ok(Self { text: text.into() })
+    }
+
+    /// The text as it was received; this is what a repair writes.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// One spelling for all spellings of the same value, for use in keys and digests.
+    #[must_use]
+    pub fn canonical_text(&self) -> String {
+        let Canonical { negative, digits, exponent } = self.canonical();
+        if digits.is_empty() {
+            return "0".to_owned();
+        }
+        let sign = if negative { "-" } else { "" };
+        format!("{sign}{digits}e{exponent}")
+    }
+
+    /// How many significant digits the value has; at most [`MAX_DIGITS`] in a table.
+    #[must_use]
+    pub fn significant_digits(&self) -> usize {
+        self.canonical().digits.len()
+    }
+
+    fn canonical(&self) -> Canonical {
+        canonical(&self.text).unwrap_or_else(|| unreachable!("`Number::parse` admits only numbers"))
+    }
+}
+
+impl PartialEq for Number {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text || self.canonical() == other.canonical()
+    }
+}
+
+impl Eq for Number {}
+
+impl Hash for Number {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.canonical().hash(state);
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn canonical(text: &str) -> Option<Canonical> {
+    let (negative, unsigned) = match text.as_bytes().first()? {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, parse_exponent(exponent)?),
+        None => (unsigned, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.len() + fraction.len() == 0 || !all_digits(whole) || !all_digits(fraction) {
+        return None;
+    }
+    let joined = [whole, fraction].concat();
+    let significant = joined.trim_start_matches('0');
+    let digits = significant.trim_end_matches('0');
+    if digits.is_empty() {
+        return Some(Canonical { negative: false, digits: String::new(), exponent: 0 });
+    }
+    let dropped = i64::try_from(significant.len() - digits.len()).ok()?;
+    let scale = i64::try_from(fraction.len()).ok()?;
+    Some(Canonical { negative, digits: digits.to_owned(), exponent: exponent + dropped - scale })
+}
+
+fn parse_exponent(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let fits = !digits.is_empty() && digits.len() <= 9 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let magnitude: i64 = fits.then(|| digits.parse().ok()).flatten()?;
+    Some(if text.starts_with('-') { -magnitude } else { magnitude })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(text: &str) -> Number {
+        Number::parse(text).unwrap()
+    }
+
+    #[test]
+    fn spellings_of_one_value_are_equal() {
+        for (one, other) in [
+            ("1", "1.0"),
+            ("1", "1E0"),
+            ("100", "1E2"),
+            ("100", "1e+2"),
+            ("0", "-0"),
+            ("0.000", "0E10"),
+            ("-0.50", "-5e-1"),
+            ("+7", "007"),
+            ("12345678901234567890123456789012345678", "1.2345678901234567890123456789012345678E37"),
+        ] {
+            assert_eq!(number(one), number(other), "{one} and {other}");
+            assert_eq!(number(one).canonical_text(), number(other).canonical_text());
+        }
+    }
+
+    #[test]
+    fn the_thirty_eighth_digit_counts() {
+        let one = number("12345678901234567890123456789012345678");
+        let other = number("12345678901234567890123456789012345679");
+
+        assert_ne!(one, other);
+        assert_eq!(one.significant_digits(), MAX_DIGITS);
+    }
+
+    #[test]
+    fn sign_and_magnitude_count() {
+        assert_ne!(number("1"), number("-1"));
+        assert_ne!(number("1"), number("10"));
+        assert_ne!(number("1"), number("0.1"));
+    }
+
+    #[test]
+    fn texts_that_are_no_numbers_are_refused() {
+        for text in ["", "-", ".", "e5", "1e", "1e+", "0x1", "1.2.3", "NaN", "Infinity", " 1", "1e9999999999", "١"] {
+            assert!(Number::parse(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Counts that merge in any order.
+
+use serde::{Deserialize, Serialize};
+
+use super::decide::Kind;
+use super::discrepancy::Outcome;
+
+/// What was found and done on one slave.
+///
+/// `compared = identical + missing + differing` of the master pass, always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlaveTally {
+    /// Master items held against this slave.
+    pub compared: u64,
+    /// Of these, the ones that agree.
+    pub identical: u64,
+    /// Items the slave lacks.
+    pub missing: u64,
+    /// Items whose attributes differ.
+    pub differing: u64,
+    /// Items only the slave has.
+    pub extra: u64,
+    /// Suspects that were no discrepancy any more when both sides were read again: changes in flight.
+    pub healed: u64,
+    /// Items put.
+    pub written: u64,
+    /// Items deleted.
+    pub deleted: u64,
+    /// Repairs that were allowed and not made, each with its reason in the report.
+    pub skipped: u64,
+    /// Repairs that failed, each with its error in the report.
+    pub failed: u64,
+}
+
+/// Capacity units that the table service says it charged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Consumed {
+    /// Read units.
+    pub read: f64,
+    /// Write units.
+    pub write: f64,
+}
+
+/// The counts of one unit of work, or of many: table 0 is the master, table n + 1 is slave n.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tally {
+    /// By slave.
+    pub slaves: Vec<SlaveTally>,
+    /// Items scanned, by table.
+    pub scanned: Vec<u64>,
+    /// Capacity consumed, by table.
+    pub consumed: Vec<Consumed>,
+}
+
+impl SlaveTally {
+    /// Adds another tally of the same slave.
+    pub fn add(&mut self, other: &Self) {
+        let Self { compared, identical, missing, differing, extra, healed, written, deleted, skipped, failed } = *other;
+        self.compared += compared;
+        self.identical += identical;
+        self.missing += missing;
+        self.differing += differing;
+        self.extra += extra;
+        self.healed += healed;
+        self.written += written;
+        self.deleted += deleted;
+        self.skipped += skipped;
+        self.failed += failed;
+    }
+
+    /// Counts one discrepancy of this kind.
+    pub fn count_kind(&mut self, kind: Kind) {
+        match kind {
+            Kind::Missing => self.missing += 1,
+            Kind::Differing => self.differing += 1,
+            Kind::Extra => self.extra += 1,
+        }
+    }
+
+    /// Counts what came of one discrepancy.
+    pub fn count_outcome(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Reported => {}
+            Outcome::Written => self.written += 1,
+            Outcome::Deleted => self.deleted += 1,
+            Outcome::Skipped => self.skipped += 1,
+            Outcome::Failed => self.failed += 1,
+        }
+    }
+
+    /// Discrepancies of all kinds.
+    #[must_use]
+    pub fn discrepancies(&self) -> u64 {
+        self.missing + self.differing + self.extra
+    }
+
+    /// Discrepancies that were not repaired.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.discrepancies().saturating_sub(self.written + self.deleted)
+    }
+}
+
+impl Consumed {
+    /// Adds units.
+    pub fn add(&mut self, other: Self) {
+        let Self { read, write } = other;
+        self.read += read;
+        self.write += write;
+    }
+}
+
+impl Tally {
+    /// All zeros, for a master and this many slaves.
+    #[must_use]
+    pub fn zero(slaves: usize) -> Self {
+        Self {
+            slaves: vec![SlaveTally::default(); slaves],
+            scanned: vec![0; slaves + 1],
+            consumed: vec![Consumed::default(); slaves + 1],
+        }
+    }
+
+    /// Adds the tally of another unit of the same job.
+    pub fn add(&mut self, other: &Self) {
+        let Self { slaves, scanned, consumed } = other;
+        self.slaves.iter_mut().zip(slaves).for_each(|(sum, slave)| sum.add(slave));
+        self.scanned.iter_mut().zip(scanned).for_each(|(sum, items)| *sum += items);
+        self.consumed.iter_mut().zip(consumed).for_each(|(sum, units)| sum.add(*units));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tallies_add_up_in_any_order() {
+        let slave =
+            SlaveTally { compared: 3, identical: 1, missing: 1, differing: 1, written: 1, ..SlaveTally::default() };
+        let one =
+            Tally { slaves: vec![slave], scanned: vec![3, 0], consumed: vec![Consumed { read: 0.5, write: 0.0 }; 2] };
+        let mut two = Tally::zero(1);
+        two.slaves[0].extra = 4;
+        let (mut forth, mut back) = (one.clone(), two.clone());
+        forth.add(&two);
+        back.add(&one);
+
+        assert_eq!(forth, back);
+        assert_eq!(forth.slaves[0].remaining(), 5);
+    }
+}

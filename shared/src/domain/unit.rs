@@ -1,0 +1,213 @@
+//! Units of work and the queue message that carries one (version 1).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+/// The message version that this program reads and writes.
+pub const MESSAGE_VERSION: u32 = 1;
+
+/// Which table a unit scans: the master, or one slave in search of extra items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Pass {
+    /// The master's items are held against every slave.
+    Master,
+    /// This slave's keys are looked up in the master.
+    Slave(usize),
+}
+
+impl Pass {
+    /// The scanned table: 0 is the master, n + 1 is slave n.
+    #[must_use]
+    pub fn scanned_table(self) -> usize {
+        match self {
+            Self::Master => 0,
+            Self::Slave(slave) => slave + 1,
+        }
+    }
+}
+
+impl fmt::Display for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Master => f.write_str("master"),
+            Self::Slave(slave) => write!(f, "slave-{slave}"),
+        }
+    }
+}
+
+impl FromStr for Pass {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let slave = || text.strip_prefix("slave-").filter(|n| !n.starts_with('+')).and_then(|n| n.parse().ok());
+        match text {
+            "master" => Ok(Self::Master),
+            _ => slave().map(Self::Slave).ok_or_else(|| format!("unknown pass `{text}`")),
+        }
+    }
+}
+
+impl TryFrom<String> for Pass {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Pass> for String {
+    fn from(pass: Pass) -> Self {
+        pass.to_string()
+    }
+}
+
+/// One unit of work: one segment in one pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Unit {
+    /// Which table is scanned.
+    pub pass: Pass,
+    /// Which segment.
+    pub segment: u32,
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{:06}", self.pass, self.segment)
+    }
+}
+
+/// What a message asks for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Task {
+    /// Scan one segment of one table.
+    Scan {
+        /// Which table.
+        pass: Pass,
+        /// Which segment.
+        segment: u32,
+        /// Of how many.
+        total_segments: u32,
+    },
+}
+
+/// A queue message: everything a worker needs to begin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkMessage {
+    /// Always [`MESSAGE_VERSION`].
+    pub version: u32,
+    /// The job.
+    pub job: String,
+    /// Where its manifest is.
+    pub manifest: String,
+    /// What to do.
+    pub unit: Task,
+    /// By table, the key to resume after; a worker starts from the later of this and its checkpoint.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub start: BTreeMap<String, Json>,
+}
+
+/// A message that no worker of this version can do; it belongs in the dead-letter queue.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadMessage {
+    /// It is no JSON.
+    #[error("the message is not JSON: {0}")]
+    NotJson(String),
+    /// It is of another version.
+    #[error("the message has version {0}, and this worker understands version {MESSAGE_VERSION}")]
+    UnknownVersion(String),
+    /// It asks for something else.
+    #[error("the message has kind `{0}`, and this worker understands `scan`")]
+    UnknownKind(String),
+    /// It lacks a field, or a field is of the wrong form.
+    #[error("the message does not fit version {MESSAGE_VERSION}: {0}")]
+    Malformed(String),
+}
+
+impl WorkMessage {
+    /// Reads a message body, telling apart what is wrong with a bad one.
+    ///
+    /// # Errors
+    /// `BadMessage`; the message must then not be deleted.
+    pub fn parse(body: &str) -> Result<Self, BadMessage> {
+        let json: Json = serde_json::from_str(body).map_err(|error| BadMessage::NotJson(error.to_string()))?;
+        match json.get("version") {
+            Some(version) if version.as_u64() == Some(u64::from(MESSAGE_VERSION)) => {}
+            Some(version) => return Err(BadMessage::UnknownVersion(version.to_string())),
+            None => return Err(BadMessage::Malformed("`version` is missing".to_owned())),
+        }
+        match json.pointer("/unit/kind").and_then(Json::as_str) {
+            Some("scan") | None => {}
+            Some(kind) => return Err(BadMessage::UnknownKind(kind.to_owned())),
+        }
+        let message: Self = serde_json::from_value(json).map_err(|error| BadMessage::Malformed(error.to_string()))?;
+        let Task::Scan { segment, total_segments, .. } = message.unit;
+        if segment >= total_segments {
+            return Err(BadMessage::Malformed(format!("segment {segment} of {total_segments}")));
+        }
+        Ok(message)
+    }
+
+    /// The message as it is sent.
+    #[must_use]
+    pub fn to_body(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|error| unreachable!("a message always serialises: {error}"))
+    }
+
+    /// The unit that it is about.
+    #[must_use]
+    pub fn work_unit(&self) -> Unit {
+        match self.unit {
+            Task::Scan { pass, segment, .. } => Unit { pass, segment },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = r#"{"version": 1, "job": "20261120T231500Z-7f3a",
+        "manifest": "s3://bucket/prefix/jobs/20261120T231500Z-7f3a/manifest.json",
+        "unit": {"kind": "scan", "pass": "master", "segment": 3, "total_segments": 64},
+        "start": {"us-east-1:orders": {"id": {"S": "abc"}}}}"#;
+
+    #[test]
+    fn a_message_of_version_1_is_read_and_written() {
+        let message = WorkMessage::parse(EXAMPLE).unwrap();
+
+        assert_eq!(message.work_unit(), Unit { pass: Pass::Master, segment: 3 });
+        assert_eq!(WorkMessage::parse(&message.to_body()).unwrap(), message);
+        let expected: Json = serde_json::from_str(EXAMPLE).unwrap();
+        assert_eq!(serde_json::from_str::<Json>(&message.to_body()).unwrap(), expected);
+    }
+
+    #[test]
+    fn fields_of_later_writers_are_passed_over() {
+        let later = EXAMPLE.replacen("{\"version\": 1,", "{\"version\": 1, \"hint\": {}, ", 1);
+
+        assert_eq!(WorkMessage::parse(&later), WorkMessage::parse(EXAMPLE));
+    }
+
+    #[test]
+    fn each_way_to_be_bad_is_told_apart() {
+        for (body, word) in [
+            ("not json".to_owned(), "not JSON"),
+            ("{}".to_owned(), "`version` is missing"),
+            (EXAMPLE.replace("\"version\": 1", "\"version\": 2"), "version 2"),
+            (EXAMPLE.replace("\"scan\"", "\"teleport\""), "kind `teleport`"),
+            (EXAMPLE.replace("\"master\"", "\"slave-x\""), "unknown pass"),
+            (EXAMPLE.replace("\"segment\": 3,", ""), "segment"),
+            (EXAMPLE.replace("\"segment\": 3", "\"segment\": 64"), "segment 64 of 64"),
+            ("[1]".to_owned(), "`version` is missing"),
+        ] {
+            let error = WorkMessage::parse(&body).unwrap_err().to_string();
+            assert!(error.contains(word), "{body}: {error}");
+        }
+    }
+}

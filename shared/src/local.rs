@@ -1,0 +1,1 @@
+//! The adapters without AWS: in-process queue, directory store, in-memory table.

@@ -1,0 +1,1 @@
+//! How much capacity is being consumed.

@@ -1,0 +1,43 @@
+//! What can go wrong at a port, told by meaning and not by origin.
+
+/// What a failure means to the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The table, queue, bucket or object is not there.
+    NotFound,
+    /// Another writer was first: an object exists already, or is not the version that was expected.
+    Conflict,
+    /// The service asks to slow down.
+    Throttled,
+    /// The credentials do not allow it, or there are none.
+    Denied,
+    /// The request cannot succeed as it is.
+    Invalid,
+    /// The service did not answer, or not properly; it may the next time.
+    Unavailable,
+}
+
+/// A failed call: what was tried, on what, and what came back.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{operation} on {resource} failed: {message}")]
+pub struct Failure {
+    /// What it means.
+    pub kind: FailureKind,
+    /// The operation, in the service's own words (`Scan`).
+    pub operation: &'static str,
+    /// What it was tried on, as a person would say it (table `orders` in us-east-1).
+    pub resource: String,
+    /// Why it failed, in one line without a full stop; carries no item values.
+    pub message: String,
+}
+
+impl Failure {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self.kind {
+            FailureKind::Throttled | FailureKind::Unavailable => true,
+            FailureKind::NotFound | FailureKind::Conflict | FailureKind::Denied | FailureKind::Invalid => false,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Wrappers that inject failures into any adapter, for tests.

@@ -1,0 +1,152 @@
+//! The port to a DynamoDB table.
+
+use async_trait::async_trait;
+
+use super::failure::Failure;
+use crate::domain::condition::{Condition, Write};
+use crate::domain::job::Consistency;
+use crate::domain::key::{Key, KeySchema};
+use crate::domain::value::Item;
+
+/// What a table says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Its id, which a table that is deleted and made again does not keep.
+    pub id: Option<String>,
+    /// Its ARN.
+    pub arn: Option<String>,
+    /// Whether it can be read.
+    pub readiness: Readiness,
+    /// Its key schema.
+    pub key_schema: KeySchema,
+    /// Items; refreshed by the service every six hours or so.
+    pub item_count: u64,
+    /// Bytes; refreshed as the count is.
+    pub size_bytes: u64,
+}
+
+/// Whether a table can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It can.
+    Ready,
+    /// It cannot; with its status in the service's words.
+    NotReady(String),
+}
+
+/// Which attributes a read returns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Whole items.
+    Items,
+    /// Key attributes only. It costs the same and moves fewer bytes.
+    Keys(KeySchema),
+}
+
+/// One page of a parallel scan.
+#[derive(Clone, Debug)]
+pub struct ScanRequest {
+    /// The segment.
+    pub segment: u32,
+    /// Of how many.
+    pub total_segments: u32,
+    /// The key after which the page begins; it need not exist.
+    pub after: Option<Key>,
+    /// Most items on the page; without it, 1 MB of them.
+    pub limit: Option<u32>,
+    /// How fresh the page is.
+    pub consistency: Consistency,
+    /// What it carries.
+    pub content: Content,
+}
+
+/// What came back of a scan.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The items; there may be none although more follow.
+    pub items: Vec<Item>,
+    /// The key attributes after which the next page begins; absent at the end of the segment, and only there.
+    pub next: Option<Item>,
+    /// Read units it cost.
+    pub read_units: f64,
+}
+
+/// Reads by key.
+#[derive(Clone, Debug)]
+pub struct GetRequest {
+    /// The keys, no two alike, at most [`crate::domain::job::MAX_KEYS_PER_GET`].
+    pub keys: Vec<Key>,
+    /// How fresh the items are.
+    pub consistency: Consistency,
+    /// What they carry.
+    pub content: Content,
+}
+
+/// What came back of reads by key, in any order.
+#[must_use]
+#[derive(Clone, Debug, Default)]
+pub struct Got {
+    /// The items that are there.
+    pub items: Vec<Item>,
+    /// Keys that were not looked at this time; the caller asks again. A key that is in neither has no item.
+    pub unprocessed: Vec<Key>,
+    /// Read units it cost.
+    pub read_units: f64,
+}
+
+/// What came of a conditional write.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It was written.
+    Written,
+    /// The condition did not hold; nothing was changed. Costs write units all the same.
+    ConditionFailed,
+}
+
+/// A conditional write that was answered.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WriteAnswer {
+    /// What came of it.
+    pub applied: Applied,
+    /// Write units it cost, as far as the service says.
+    pub write_units: f64,
+}
+
+/// What a batch of writes left over.
+#[must_use]
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Writes that were not made this time; the caller sends them again.
+    pub unprocessed: Vec<Write>,
+    /// Write units it cost.
+    pub write_units: f64,
+}
+
+/// Most writes one `BatchWriteItem` request carries.
+///
+/// Source: Amazon DynamoDB API Reference, BatchWriteItem.
+pub const MAX_WRITES_PER_BATCH: usize = 25;
+
+/// A table, one request at a time: adapters do not retry, page or split.
+///
+/// Every method may fail with a passing failure (`Throttled`, `Unavailable`); [`crate::retry`] goes around it.
+/// A write that failed in passing may have been made.
+#[async_trait]
+pub trait Table: Send + Sync {
+    /// Describes the table.
+    async fn describe(&self) -> Result<Description, Failure>;
+
+    /// Reads one page of a segment. A key is in the same segment of equally many in every page and every call.
+    async fn scan_page(&self, request: &ScanRequest) -> Result<Page, Failure>;
+
+    /// Reads up to [`crate::domain::job::MAX_KEYS_PER_GET`] items by their keys.
+    async fn get_many(&self, request: &GetRequest) -> Result<Got, Failure>;
+
+    /// Makes one write if the condition holds of what is there, as one atomic step.
+    async fn write_if(&self, write: &Write, condition: &Condition) -> Result<WriteAnswer, Failure>;
+
+    /// Makes up to [`MAX_WRITES_PER_BATCH`] unconditional writes to different keys, in any order.
+    async fn write_many(&self, writes: &[Write]) -> Result<Batch, Failure>;
+}

@@ -1,0 +1,1 @@
+//! Logs and traces: the subscriber, OpenTelemetry export, and the field names.
