@@ -1,0 +1,344 @@
+//! A table in memory, for tests, with DynamoDB's segments, pages, limits and prices.
+//!
+//! Items lie in the order of a hash of their partition key, then of their sort key, and a segment is a range of
+//! hashes: what the service does too, as far as one can see. Where the service refuses a request, so does this table.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::domain::condition::{Condition, Write};
+use crate::domain::job::{Consistency, MAX_KEYS_PER_GET};
+use crate::domain::key::{Key, KeySchema};
+use crate::domain::number::Number;
+use crate::domain::segment::MAX_SEGMENTS;
+use crate::domain::value::{Item, Value};
+use crate::ports::failure::{Failure, FailureKind};
+use crate::ports::table::{
+    Applied, Batch, Content, Description, GetRequest, Got, MAX_WRITES_PER_BATCH, Page, Readiness, ScanRequest, Table,
+    WriteAnswer,
+};
+
+/// Bytes of items after which a page ends.
+///
+/// Source: Amazon DynamoDB API Reference, Scan.
+const PAGE_BYTES: usize = 1024 * 1024;
+
+/// Bytes that one read unit reads, strongly consistent.
+///
+/// Source: Amazon DynamoDB Developer Guide, "DynamoDB read and write operations".
+const BYTES_PER_READ_UNIT: usize = 4096;
+
+/// Bytes that one write unit writes.
+///
+/// Source: Amazon DynamoDB Developer Guide, "DynamoDB read and write operations".
+const BYTES_PER_WRITE_UNIT: usize = 1024;
+
+/// Tables made so far, to give each an id of its own.
+static TABLES: AtomicU64 = AtomicU64::new(0);
+
+/// A table that lives as long as this value.
+#[derive(Debug)]
+pub struct MemoryTable {
+    id: u64,
+    schema: KeySchema,
+    page_items: usize,
+    page_bytes: usize,
+    // Held for the length of one request, which makes each of them atomic.
+    items: Mutex<BTreeMap<Place, Item>>,
+}
+
+/// Where an item lies: places are ordered as a scan meets them, and equal exactly when the keys are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    hash: u64,
+    partition: Box<[u8]>,
+    /// Bytes in the order of the sort key; empty without one.
+    sort: Vec<u8>,
+}
+
+impl MemoryTable {
+    /// An empty table.
+    #[must_use]
+    pub fn new(schema: KeySchema) -> Self {
+        let id = TABLES.fetch_add(1, Ordering::Relaxed);
+        Self { id, schema, page_items: usize::MAX, page_bytes: PAGE_BYTES, items: Mutex::default() }
+    }
+
+    /// Ends pages after this many items, or this many bytes of them, whichever comes first.
+    #[must_use]
+    pub fn with_pages_of(self, items: usize, bytes: usize) -> Self {
+        Self { page_items: items.max(1), page_bytes: bytes, ..self }
+    }
+
+    /// Puts an item, as another program would; no port call.
+    ///
+    /// # Errors
+    /// `Invalid` when it does not have the table's key.
+    pub fn put(&self, item: Item) -> Result<(), Failure> {
+        let place = self.place("PutItem", &item)?;
+        self.locked().insert(place, item);
+        Ok(())
+    }
+
+    /// Removes the item under a key, if there is one, as another program would; no port call.
+    ///
+    /// # Errors
+    /// `Invalid` when the key is another table's.
+    pub fn remove(&self, key: &Key) -> Result<Option<Item>, Failure> {
+        let place = self.place("DeleteItem", &key.to_item())?;
+        Ok(self.locked().remove(&place))
+    }
+
+    /// All items, in the order of a scan.
+    #[must_use]
+    pub fn items(&self) -> Vec<Item> {
+        self.locked().values().cloned().collect()
+    }
+
+    /// How many items there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.locked().len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.locked().is_empty()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, BTreeMap<Place, Item>> {
+        // Every change is one call on the map, so a panic elsewhere leaves nothing half done.
+        self.items.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refused(&self, operation: &'static str, message: String) -> Failure {
+        let resource = format!("table memory-{}", self.id);
+        Failure { kind: FailureKind::Invalid, operation, resource, message }
+    }
+
+    /// Where the item with these key attributes lies.
+    fn place(&self, operation: &'static str, item: &Item) -> Result<Place, Failure> {
+        let bad = |error: crate::domain::key::BadKey| self.refused(operation, error.to_string());
+        Key::of(&self.schema, item).map_err(bad)?;
+        let partition_only = KeySchema { partition: self.schema.partition.clone(), sort: None };
+        let partition: Box<[u8]> = Key::of(&partition_only, item).map_err(bad)?.identity().into();
+        let sort = self.schema.sort.as_ref().and_then(|sort| item.get(&sort.name));
+        Ok(Place { hash: xxh3_64(&partition), partition, sort: sort.map(in_order).unwrap_or_default() })
+    }
+
+    fn places<'a>(
+        &self,
+        operation: &'static str,
+        keys: impl ExactSizeIterator<Item = &'a Item>,
+        most: usize,
+    ) -> Result<Vec<Place>, Failure> {
+        if keys.len() == 0 || keys.len() > most {
+            return Err(self.refused(operation, format!("a request has 1 to {most} keys, and not {}", keys.len())));
+        }
+        let places = keys.map(|key| self.place(operation, key)).collect::<Result<Vec<_>, _>>()?;
+        let mut seen = HashSet::new();
+        if places.iter().all(|place| seen.insert((&place.partition, &place.sort))) {
+            Ok(places)
+        } else {
+            Err(self.refused(operation, "a key is there twice".to_owned()))
+        }
+    }
+
+    /// From where a scan goes, and to where.
+    fn range(&self, request: &ScanRequest) -> Result<(Bound<Place>, Bound<Place>), Failure> {
+        let &ScanRequest { segment, total_segments, limit, .. } = request;
+        if segment >= total_segments || total_segments > MAX_SEGMENTS || limit == Some(0) {
+            let message = format!("there is no segment {segment} of {total_segments}, or no page of {limit:?} items");
+            return Err(self.refused("Scan", message));
+        }
+        let first = |segment: u32| {
+            // Only the end of the last segment does not fit, and it has no bound.
+            let hash = (u128::from(segment) << u64::BITS).div_ceil(u128::from(total_segments));
+            u64::try_from(hash).ok().map(|hash| Place { hash, partition: Box::default(), sort: Vec::new() })
+        };
+        let from = match &request.after {
+            Some(after) => {
+                let after = self.place("Scan", &after.to_item())?;
+                if segment_of(after.hash, total_segments) != u128::from(segment) {
+                    return Err(self.refused("Scan", "the key to begin after is of another segment".to_owned()));
+                }
+                Bound::Excluded(after)
+            }
+            None => first(segment).map_or(Bound::Unbounded, Bound::Included),
+        };
+        Ok((from, first(segment + 1).map_or(Bound::Unbounded, Bound::Excluded)))
+    }
+
+    fn projected(content: &Content, item: &Item) -> Item {
+        match content {
+            Content::Items => item.clone(),
+            Content::Keys(schema) => {
+                schema.names().filter_map(|name| Some((name.to_owned(), item.get(name)?.clone()))).collect()
+            }
+        }
+    }
+
+    fn apply(&self, items: &mut BTreeMap<Place, Item>, place: Place, write: &Write) -> f64 {
+        let (before, after) = match write {
+            Write::Put(item) => (items.insert(place, item.clone()), stored_bytes(item)),
+            Write::Delete(_) => (items.remove(&place), 0),
+        };
+        write_units(before.as_ref().map_or(0, stored_bytes).max(after))
+    }
+}
+
+#[async_trait]
+impl Table for MemoryTable {
+    async fn describe(&self) -> Result<Description, Failure> {
+        let items = self.locked();
+        Ok(Description {
+            id: Some(format!("memory-{}", self.id)),
+            arn: None,
+            readiness: Readiness::Ready,
+            key_schema: self.schema.clone(),
+            item_count: items.len() as u64,
+            size_bytes: items.values().map(stored_bytes).sum::<usize>() as u64,
+        })
+    }
+
+    async fn scan_page(&self, request: &ScanRequest) -> Result<Page, Failure> {
+        let range = self.range(request)?;
+        let limit = request.limit.map_or(usize::MAX, |limit| limit as usize).min(self.page_items);
+        let items = self.locked();
+        let mut page = Page::default();
+        let mut bytes = 0;
+        for item in items.range(range).map(|(_, item)| item) {
+            bytes += stored_bytes(item);
+            page.items.push(Self::projected(&request.content, item));
+            // A full page has a successor, also when that turns out to be empty.
+            if page.items.len() >= limit || bytes >= self.page_bytes {
+                page.next = Some(Self::projected(&Content::Keys(self.schema.clone()), item));
+                break;
+            }
+        }
+        page.read_units = read_units(bytes, request.consistency);
+        Ok(page)
+    }
+
+    async fn get_many(&self, request: &GetRequest) -> Result<Got, Failure> {
+        let keys: Vec<Item> = request.keys.iter().map(Key::to_item).collect();
+        let places = self.places("BatchGetItem", keys.iter(), MAX_KEYS_PER_GET as usize)?;
+        let items = self.locked();
+        let found = places.iter().map(|place| items.get(place));
+        let read_units = found.clone().map(|item| read_units(item.map_or(0, stored_bytes), request.consistency)).sum();
+        let items = found.flatten().map(|item| Self::projected(&request.content, item)).collect();
+        Ok(Got { items, unprocessed: Vec::new(), read_units })
+    }
+
+    async fn write_if(&self, write: &Write, condition: &Condition) -> Result<WriteAnswer, Failure> {
+        let operation = match write {
+            Write::Put(_) => "PutItem",
+            Write::Delete(_) => "DeleteItem",
+        };
+        let place = self.place(operation, &written_key(write))?;
+        let mut items = self.locked();
+        let current = items.get(&place);
+        if condition.holds(current) {
+            let write_units = self.apply(&mut items, place, write);
+            Ok(WriteAnswer { applied: Applied::Written, write_units })
+        } else {
+            let write_units = write_units(current.map_or(0, stored_bytes));
+            Ok(WriteAnswer { applied: Applied::ConditionFailed, write_units })
+        }
+    }
+
+    async fn write_many(&self, writes: &[Write]) -> Result<Batch, Failure> {
+        let keys: Vec<Item> = writes.iter().map(written_key).collect();
+        let places = self.places("BatchWriteItem", keys.iter(), MAX_WRITES_PER_BATCH)?;
+        let mut items = self.locked();
+        let write_units = places.into_iter().zip(writes).map(|(place, write)| self.apply(&mut items, place, write));
+        Ok(Batch { write_units: write_units.sum(), unprocessed: Vec::new() })
+    }
+}
+
+/// The segment of a hash; equal parts of all hashes, in their order.
+fn segment_of(hash: u64, total_segments: u32) -> u128 {
+    (u128::from(hash) * u128::from(total_segments)) >> u64::BITS
+}
+
+fn written_key(write: &Write) -> Item {
+    match write {
+        Write::Put(item) => item.clone(),
+        Write::Delete(key) => key.to_item(),
+    }
+}
+
+/// Bytes that are ordered as the values of a sort key are.
+fn in_order(value: &Value) -> Vec<u8> {
+    match value {
+        Value::N(number) => number_in_order(number),
+        Value::S(text) => text.clone().into_bytes(),
+        Value::B(bytes) => bytes.clone(),
+        // No key has another type.
+        Value::Bool(_) | Value::Null | Value::Ss(_) | Value::Ns(_) | Value::Bs(_) | Value::L(_) | Value::M(_) => {
+            Vec::new()
+        }
+    }
+}
+
+/// Sign, then power of ten of the first digit, then the digits; all of it turned around below zero.
+fn number_in_order(number: &Number) -> Vec<u8> {
+    let text = number.canonical_text();
+    let Some((mantissa, exponent)) = text.split_once('e') else { return vec![1] };
+    let digits = mantissa.trim_start_matches('-');
+    let magnitude = exponent.parse::<i64>().unwrap_or_default() + digits.len() as i64;
+    let from_low_to_high = magnitude.wrapping_sub(i64::MIN) as u64;
+    let ascending = from_low_to_high.to_be_bytes().into_iter().chain(digits.bytes());
+    if mantissa.starts_with('-') {
+        // The end mark puts -12 after -123: fewer digits are nearer to zero.
+        [0].into_iter().chain(ascending.map(|byte| !byte)).chain([u8::MAX]).collect()
+    } else {
+        [2].into_iter().chain(ascending).collect()
+    }
+}
+
+fn read_units(bytes: usize, consistency: Consistency) -> f64 {
+    let strong = bytes.div_ceil(BYTES_PER_READ_UNIT).max(1) as f64;
+    match consistency {
+        Consistency::Strong => strong,
+        Consistency::Eventual => strong / 2.0,
+    }
+}
+
+fn write_units(bytes: usize) -> f64 {
+    bytes.div_ceil(BYTES_PER_WRITE_UNIT).max(1) as f64
+}
+
+/// Bytes of an item as the service bills them.
+///
+/// Source: Amazon DynamoDB Developer Guide, "DynamoDB item sizes and formats".
+fn stored_bytes(item: &Item) -> usize {
+    item.iter().map(|(name, value)| name.len() + value_bytes(value)).sum()
+}
+
+fn value_bytes(value: &Value) -> usize {
+    /// What a list or map takes beside its members, and what each of them takes.
+    const OF_CONTAINER: usize = 3;
+    const OF_MEMBER: usize = 1;
+    let number = |number: &Number| number.significant_digits().div_ceil(2) + 1;
+    match value {
+        Value::S(text) => text.len(),
+        Value::N(value) => number(value),
+        Value::B(bytes) => bytes.len(),
+        Value::Bool(_) | Value::Null => 1,
+        Value::Ss(members) => members.iter().map(String::len).sum(),
+        Value::Ns(members) => members.iter().map(number).sum(),
+        Value::Bs(members) => members.iter().map(Vec::len).sum(),
+        Value::L(values) => OF_CONTAINER + values.iter().map(|value| OF_MEMBER + value_bytes(value)).sum::<usize>(),
+        Value::M(values) => {
+            let members = values.iter().map(|(name, value)| OF_MEMBER + name.len() + value_bytes(value));
+            OF_CONTAINER + members.sum::<usize>()
+        }
+    }
+}
