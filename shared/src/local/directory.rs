@@ -299,3 +299,223 @@ fn holds_object(folder: &Path) -> io::Result<bool> {
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Read};
+    use std::process::{Child, Command, Stdio};
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::ports::contract;
+
+    /// Tells a test that it runs as another process, and on which store; without it such a test does nothing.
+    const CHILD_ROOT: &str = "DYNAMEND_TEST_CHILD_ROOT";
+
+    fn store() -> (TempDir, DirectoryStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::open(folder.path().join("root")).unwrap();
+        (folder, store)
+    }
+
+    fn body(text: &str) -> Bytes {
+        Bytes::copy_from_slice(text.as_bytes())
+    }
+
+    async fn text(store: &DirectoryStore, key: &str) -> Option<String> {
+        store.get(key).await.unwrap().map(|object| String::from_utf8(object.body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn it_keeps_the_contract_of_a_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let fresh = async || DirectoryStore::open(tempfile::tempdir_in(&folder).unwrap().keep()).unwrap();
+
+        contract::objects(fresh).await;
+    }
+
+    #[tokio::test]
+    async fn only_a_put_makes_the_directory() {
+        let (_folder, store) = store();
+
+        assert!(store.get("a/b").await.unwrap().is_none());
+        assert_eq!(store.folders("").await.unwrap(), Vec::<String>::new());
+        store.delete("a/b").await.unwrap();
+        assert!(!store.root.exists(), "looking made the directory");
+
+        store.put("a/b", body("text"), PutMode::Create).await.unwrap();
+        assert_eq!(text(&store, "a/b").await.unwrap(), "text");
+    }
+
+    #[tokio::test]
+    async fn a_stale_hidden_file_does_no_harm() {
+        let (_folder, store) = store();
+        let stale = store.root.join("job/.object.tmp");
+        fs::create_dir_all(stale.parent().unwrap()).unwrap();
+        fs::write(&stale, "what a writer that died left behind, longer than the next body").unwrap();
+
+        assert!(store.get("job/object").await.unwrap().is_none(), "a half-written object is none");
+        assert_eq!(store.folders("").await.unwrap(), Vec::<String>::new(), "nor does it make a folder");
+        store.put("job/object", body("whole"), PutMode::Create).await.unwrap();
+
+        assert_eq!(text(&store, "job/object").await.unwrap(), "whole");
+        assert!(!stale.exists(), "the next put takes it over");
+    }
+
+    #[tokio::test]
+    async fn keys_stay_below_the_root() {
+        let (_folder, store) = store();
+        for key in
+            ["", "/", "/etc/passwd", "a//b", "a/", "..", "../b", "a/../b", "a/./b", ".locks/01", "a/.b", "a\\b", "a\0b"]
+        {
+            let refused = store.put(key, body("text"), PutMode::Overwrite).await.unwrap_err();
+            assert_eq!(refused.kind, FailureKind::Invalid, "{key:?}");
+            assert_eq!(store.get(key).await.unwrap_err().kind, FailureKind::Invalid, "{key:?}");
+            assert_eq!(store.delete(key).await.unwrap_err().kind, FailureKind::Invalid, "{key:?}");
+        }
+        for prefix in ["/", "../", "a", "a//", ".locks/"] {
+            assert_eq!(store.folders(prefix).await.unwrap_err().kind, FailureKind::Invalid, "{prefix:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_is_no_object_and_an_object_no_folder() {
+        let (_folder, store) = store();
+        store.put("a/b", body("text"), PutMode::Create).await.unwrap();
+
+        assert!(store.get("a").await.unwrap().is_none());
+        assert!(store.get("a/b/c").await.unwrap().is_none());
+        assert_eq!(store.folders("a/b/").await.unwrap(), Vec::<String>::new());
+        store.delete("a").await.unwrap();
+        assert_eq!(text(&store, "a/b").await.unwrap(), "text");
+        for key in ["a", "a/b/c"] {
+            let refused = store.put(key, body("text"), PutMode::Create).await.unwrap_err();
+            assert_eq!(refused.kind, FailureKind::Invalid, "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_no_root() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+
+        let refused = DirectoryStore::open(file.path().to_owned()).unwrap_err();
+
+        assert_eq!(refused.kind, FailureKind::Invalid);
+        assert!(refused.message.contains(file.path().to_str().unwrap()), "{refused}");
+    }
+
+    #[test]
+    fn failures_are_told_by_meaning_and_name_the_path() {
+        let call = Call { operation: "Put", resource: "object `a`".into() };
+        for (kind, expected) in [
+            (ErrorKind::PermissionDenied, FailureKind::Denied),
+            (ErrorKind::ReadOnlyFilesystem, FailureKind::Denied),
+            (ErrorKind::StorageFull, FailureKind::Unavailable),
+            (ErrorKind::Other, FailureKind::Unavailable),
+            (ErrorKind::NotADirectory, FailureKind::Invalid),
+        ] {
+            let failure = call.failed(Path::new("/store/a"))(kind.into());
+            assert_eq!(failure.kind, expected, "{kind}");
+            assert!(failure.message.starts_with("/store/a: "), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_url_leads_back_to_the_file() {
+        let store = DirectoryStore::open("/a folder/ä%20".into()).unwrap();
+
+        let url = store.url("jobs/x y/#1?.json");
+
+        assert_eq!(url, "file:///a%20folder/%C3%A4%2520/jobs/x%20y/%231%3F.json");
+        let path = Url::parse(&url).unwrap().to_file_path().unwrap();
+        assert_eq!(path, Path::new("/a folder/ä%20/jobs/x y/#1?.json"));
+        assert_eq!(store.url("jobs/"), "file:///a%20folder/%C3%A4%2520/jobs/");
+    }
+
+    /// Runs one test of this file in a process of its own.
+    fn spawn(test: &str, store: &DirectoryStore) -> Child {
+        let name = format!("{}::{test}", module_path!().split_once("::").unwrap().1);
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", &name, "--nocapture"])
+            .env(CHILD_ROOT, &store.root)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    fn store_of_parent() -> Option<DirectoryStore> {
+        std::env::var_os(CHILD_ROOT).map(|root| DirectoryStore::open(root.into()).unwrap())
+    }
+
+    fn wait_for_parent() {
+        io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn processes_lose_no_increment_of_a_counter() {
+        const TARGET: u64 = 200;
+        let (_folder, store) = store();
+        store.put("counter", body("0"), PutMode::Create).await.unwrap();
+        store.put("target", body(&TARGET.to_string()), PutMode::Create).await.unwrap();
+
+        let mut children: Vec<Child> = (0..4).map(|_| spawn("child_increments_a_counter", &store)).collect();
+        // The end of their input is the sign to begin, for all of them.
+        children.iter_mut().for_each(|child| drop(child.stdin.take()));
+        let mut successes = 0;
+        for mut child in children {
+            assert!(child.wait().unwrap().success(), "a process failed");
+            let done = text(&store, &format!("done/{}", child.id())).await.expect("a process did its part");
+            successes += done.parse::<u64>().unwrap();
+        }
+
+        assert_eq!(text(&store, "counter").await.unwrap(), TARGET.to_string());
+        assert_eq!(successes, TARGET, "increments that succeeded");
+    }
+
+    #[tokio::test]
+    async fn child_increments_a_counter() {
+        let Some(store) = store_of_parent() else { return };
+        wait_for_parent();
+        let target: u64 = text(&store, "target").await.unwrap().parse().unwrap();
+        let mut successes = 0;
+        loop {
+            let seen = store.get("counter").await.unwrap().unwrap();
+            let count: u64 = std::str::from_utf8(&seen.body).unwrap().parse().unwrap();
+            if count >= target {
+                break;
+            }
+            match store.put("counter", body(&(count + 1).to_string()), PutMode::ReplaceIf(seen.version)).await {
+                Ok(_) => successes += 1,
+                Err(failure) => assert_eq!(failure.kind, FailureKind::Conflict, "{failure}"),
+            }
+        }
+        let done = format!("done/{}", std::process::id());
+        store.put(&done, body(&successes.to_string()), PutMode::Create).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_lock_ends_with_the_process_that_holds_it() {
+        let (_folder, store) = store();
+        let mut child = spawn("child_holds_a_lock", &store);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("holding")), "the process holds the lock");
+        let lock = store.file("Put", "object").unwrap().lock;
+        File::open(&lock).unwrap().try_lock().expect_err("the lock is held by the other process");
+
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        store.put("object", body("text"), PutMode::Create).await.unwrap();
+    }
+
+    #[test]
+    fn child_holds_a_lock() {
+        let Some(store) = store_of_parent() else { return };
+        let _held = store.file("Put", "object").unwrap().exclude_others().unwrap();
+        println!("holding");
+        wait_for_parent();
+    }
+}

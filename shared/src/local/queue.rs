@@ -233,3 +233,169 @@ fn at_most(operation: &'static str, what: &str, value: Duration, most: Duration)
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::ports::contract;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    async fn send(queue: &LocalQueue, body: &str) {
+        queue.send(&[body.to_owned()], Duration::ZERO).await.unwrap();
+    }
+
+    async fn receive(queue: &LocalQueue) -> Option<Delivery> {
+        queue.receive(1, MINUTE, Duration::ZERO).await.unwrap().pop()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_keeps_the_contract_of_a_queue() {
+        contract::queue(async || LocalQueue::new(5), advance).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_come_in_the_order_in_which_they_became_visible() {
+        let queue = LocalQueue::new(5);
+        for body in ["one", "two", "three"] {
+            send(&queue, body).await;
+        }
+        let one = receive(&queue).await.unwrap();
+        advance(Duration::from_secs(1)).await;
+        queue.extend(&one.receipt, Duration::ZERO).await.unwrap();
+
+        for body in ["two", "three", "one"] {
+            assert_eq!(receive(&queue).await.unwrap().body, body);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receiver_wakes_at_the_very_end_of_a_visibility() {
+        let queue = LocalQueue::new(5);
+        send(&queue, "body").await;
+        queue.receive(1, Duration::from_secs(7), Duration::ZERO).await.unwrap();
+        let before = Instant::now();
+
+        let again = queue.receive(1, MINUTE, MAX_WAIT).await.unwrap();
+
+        assert_eq!(again.len(), 1);
+        assert_eq!(before.elapsed().as_secs(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receiver_wakes_at_once_when_something_is_sent_or_given_back() {
+        let queue = LocalQueue::new(5);
+        let before = Instant::now();
+        let (sent, ()) = tokio::join!(queue.receive(1, MINUTE, MAX_WAIT), send(&queue, "body"));
+        let receipt = sent.unwrap().remove(0).receipt;
+
+        let give_back = queue.extend(&receipt, Duration::ZERO);
+        let (again, given_back) = tokio::join!(queue.receive(1, MINUTE, MAX_WAIT), give_back);
+
+        given_back.unwrap();
+        assert_eq!(again.unwrap().len(), 1);
+        assert_eq!(before.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receive_in_vain_takes_as_long_as_it_was_told_to_wait() {
+        let before = Instant::now();
+
+        assert!(LocalQueue::new(5).receive(1, MINUTE, MAX_WAIT).await.unwrap().is_empty());
+
+        assert_eq!(before.elapsed().as_secs(), MAX_WAIT.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_is_delivered_to_one_of_many_receivers() {
+        let queue = LocalQueue::new(5);
+        let receivers = futures::future::join_all((0..8).map(|_| queue.receive(10, MINUTE, MAX_WAIT)));
+
+        let (received, ()) = tokio::join!(receivers, send(&queue, "body"));
+
+        assert_eq!(received.into_iter().map(|deliveries| deliveries.unwrap().len()).sum::<usize>(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_receipt_neither_extends_nor_deletes() {
+        let queue = LocalQueue::new(5);
+        send(&queue, "body").await;
+        let old = receive(&queue).await.unwrap();
+        advance(MINUTE).await;
+
+        let expired = queue.extend(&old.receipt, MINUTE).await.unwrap_err();
+        assert_eq!(expired.kind, FailureKind::NotFound);
+
+        let new = receive(&queue).await.unwrap();
+        let stale = queue.extend(&old.receipt, MINUTE).await.unwrap_err();
+        assert_eq!(stale.kind, FailureKind::NotFound);
+        queue.settle(&old.receipt).await.expect("settling what is no longer ours is no failure");
+        assert!(!queue.is_idle(), "the message is the new receiver's");
+
+        queue.settle(&new.receipt).await.unwrap();
+        assert!(queue.is_idle());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_latest_receipt_deletes_also_after_its_visibility() {
+        let queue = LocalQueue::new(5);
+        send(&queue, "body").await;
+        let delivery = receive(&queue).await.unwrap();
+        advance(MINUTE).await;
+
+        queue.settle(&delivery.receipt).await.unwrap();
+
+        assert!(queue.is_idle());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_received_too_often_is_a_dead_letter() {
+        let queue = LocalQueue::new(2);
+        send(&queue, "poison").await;
+        for count in 1..=2 {
+            assert_eq!(receive(&queue).await.unwrap().receive_count, count);
+            advance(MINUTE).await;
+        }
+        assert_eq!(queue.dead_letters(), Vec::<String>::new());
+        send(&queue, "good").await;
+
+        assert_eq!(receive(&queue).await.unwrap().body, "good", "a dead letter does not stand in the way");
+
+        assert_eq!(queue.dead_letters(), ["poison"]);
+        assert!(receive(&queue).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_is_idle_only_when_nothing_can_come_any_more() {
+        let queue = LocalQueue::new(5);
+        assert!(queue.is_idle());
+        queue.send(&["body".to_owned()], MINUTE).await.unwrap();
+        assert!(!queue.is_idle(), "a message is delayed");
+        advance(MINUTE).await;
+        assert!(!queue.is_idle(), "a message is visible");
+        let delivery = receive(&queue).await.unwrap();
+        assert!(!queue.is_idle(), "a message is hidden");
+        queue.settle(&delivery.receipt).await.unwrap();
+        assert!(queue.is_idle());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_sqs_refuses_is_refused() {
+        let queue = LocalQueue::new(5);
+        let second = Duration::from_secs(1);
+        let kinds = [
+            queue.send(&[], Duration::ZERO).await.unwrap_err().kind,
+            queue.receive(0, MINUTE, second).await.unwrap_err().kind,
+            queue.receive(11, MINUTE, second).await.unwrap_err().kind,
+            queue.receive(1, MINUTE, MAX_WAIT + second).await.unwrap_err().kind,
+            queue.receive(1, MAX_VISIBILITY + second, second).await.unwrap_err().kind,
+            queue.extend("1-1", MAX_VISIBILITY + second).await.unwrap_err().kind,
+            queue.extend("no receipt", second).await.unwrap_err().kind,
+            queue.settle("no receipt").await.unwrap_err().kind,
+        ];
+
+        assert_eq!(kinds, [FailureKind::Invalid; 8]);
+    }
+}

@@ -342,3 +342,166 @@ fn value_bytes(value: &Value) -> usize {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::key::{KeyAttribute, KeyType};
+    use crate::ports::contract;
+
+    fn number(text: &str) -> Number {
+        Number::parse(text).unwrap()
+    }
+
+    fn item(id: &str, at: &str, payload: usize) -> Item {
+        let (id, at) = (Value::S(id.to_owned()), Value::N(number(at)));
+        [("id".to_owned(), id), ("at".to_owned(), at), ("x".to_owned(), Value::B(vec![0; payload]))].into()
+    }
+
+    fn key(item: &Item) -> Key {
+        Key::of(&contract::table::schema(), item).unwrap()
+    }
+
+    fn scan(segment: u32, total_segments: u32) -> ScanRequest {
+        let (consistency, content) = (Consistency::Eventual, Content::Items);
+        ScanRequest { segment, total_segments, after: None, limit: None, consistency, content }
+    }
+
+    async fn scan_to_end(table: &MemoryTable, mut request: ScanRequest) -> Vec<Item> {
+        let mut found = Vec::new();
+        loop {
+            let page = table.scan_page(&request).await.unwrap();
+            found.extend(page.items);
+            let Some(next) = page.next else { return found };
+            request.after = Some(Key::of(&table.schema, &next).unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn it_keeps_the_contract_of_a_table() {
+        contract::table(async || MemoryTable::new(contract::table::schema())).await;
+    }
+
+    #[tokio::test]
+    async fn it_keeps_the_contract_with_small_pages() {
+        contract::table(async || MemoryTable::new(contract::table::schema()).with_pages_of(2, 64)).await;
+    }
+
+    #[tokio::test]
+    async fn reads_and_writes_cost_what_they_cost_in_the_service() {
+        let table = MemoryTable::new(contract::table::schema());
+        // `id` 3 bytes, `at` 4 bytes, `x` 1 byte and the payload.
+        let (small, large) = (item("a", "1", 100), item("b", "1", 8200));
+        let batch = table.write_many(&[Write::Put(small.clone()), Write::Put(large.clone())]).await.unwrap();
+        assert_eq!(batch.write_units, 1.0 + 9.0);
+
+        for (consistency, factor) in [(Consistency::Strong, 1.0), (Consistency::Eventual, 0.5)] {
+            let page = table.scan_page(&ScanRequest { consistency, ..scan(0, 1) }).await.unwrap();
+            assert_eq!(page.read_units, 3.0 * factor, "the page as a whole is rounded up");
+            let keys = vec![key(&small), key(&large), key(&item("missing", "1", 0))];
+            let content = Content::Keys(contract::table::schema());
+            let got = table.get_many(&GetRequest { keys, consistency, content }).await.unwrap();
+            assert_eq!(got.read_units, (1.0 + 3.0 + 1.0) * factor, "each item is rounded up, and a missing one costs");
+        }
+
+        let absent = Condition::absent(&contract::table::schema());
+        let failed = table.write_if(&Write::Put(large.clone()), &absent).await.unwrap();
+        assert_eq!(failed, WriteAnswer { applied: Applied::ConditionFailed, write_units: 9.0 });
+        let deleted = table.write_if(&Write::Delete(key(&large)), &Condition::default()).await.unwrap();
+        assert_eq!(deleted, WriteAnswer { applied: Applied::Written, write_units: 9.0 });
+    }
+
+    #[tokio::test]
+    async fn a_page_ends_after_a_megabyte() {
+        let table = MemoryTable::new(contract::table::schema());
+        (0..5).for_each(|n| table.put(item("a", &n.to_string(), 400_000)).unwrap());
+
+        let page = table.scan_page(&scan(0, 1)).await.unwrap();
+
+        assert_eq!(page.items.len(), 3);
+        assert_eq!(page.next, Some(key(&item("a", "2", 0)).to_item()));
+        assert_eq!(scan_to_end(&table, scan(0, 1)).await, table.items());
+    }
+
+    #[tokio::test]
+    async fn a_key_of_another_segment_is_no_beginning() {
+        let table = MemoryTable::new(contract::table::schema());
+        let after = Some(key(&item("a", "1", 0)));
+        let mut accepted = 0;
+
+        for segment in 0..8 {
+            let result = table.scan_page(&ScanRequest { after: after.clone(), ..scan(segment, 8) }).await;
+            accepted += usize::from(result.is_ok());
+        }
+
+        assert_eq!(accepted, 1);
+    }
+
+    #[tokio::test]
+    async fn two_tables_have_different_ids() {
+        let id = async || MemoryTable::new(contract::table::schema()).describe().await.unwrap().id;
+
+        assert_ne!(id().await, id().await);
+    }
+
+    fn any_number() -> impl Strategy<Value = String> {
+        "-?[0-9]{1,6}(\\.[0-9]{1,4})?(E-?[0-9])?"
+    }
+
+    proptest! {
+        #[test]
+        fn segments_together_are_the_table(
+            keys in proptest::collection::vec(("[a-e]{1,3}", any_number()), 0..60),
+            total in 1u32..40,
+            limit in proptest::option::of(1u32..5),
+        ) {
+            let table = MemoryTable::new(contract::table::schema());
+            keys.iter().for_each(|(id, at)| table.put(item(id, at, 0)).unwrap());
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+
+            let segments = runtime.block_on(async {
+                let mut segments = Vec::new();
+                for segment in 0..total {
+                    segments.extend(scan_to_end(&table, ScanRequest { limit, ..scan(segment, total) }).await);
+                }
+                segments
+            });
+
+            // Segments are ranges of one order, so that together they are the table, in its order.
+            prop_assert_eq!(segments, table.items());
+        }
+
+        #[test]
+        fn numeric_sort_keys_are_in_the_order_of_their_values(one in any_number(), two in any_number()) {
+            let value = |text: &str| text.parse::<f64>().unwrap();
+
+            let order = number_in_order(&number(&one)).cmp(&number_in_order(&number(&two)));
+
+            // These numbers have few enough digits for a float to order them.
+            prop_assert_eq!(Some(order), value(&one).partial_cmp(&value(&two)));
+        }
+    }
+
+    #[tokio::test]
+    async fn binary_and_text_sort_keys_are_in_the_order_of_their_bytes() {
+        let text = |text: &str| Value::S(text.to_owned());
+        let binary = |bytes: &[u8]| Value::B(bytes.to_vec());
+        for (kind, values) in [
+            (KeyType::S, [text("A"), text("a"), text("aa"), text("b"), text("ä")]),
+            (KeyType::B, [binary(&[0]), binary(&[0, 0]), binary(&[1]), binary(&[127]), binary(&[255, 0])]),
+        ] {
+            let mut schema = contract::table::schema();
+            schema.sort = Some(KeyAttribute { name: "at".into(), kind });
+            let table = MemoryTable::new(schema);
+            for at in values.iter().rev() {
+                table.put([("id".to_owned(), text("a")), ("at".to_owned(), at.clone())].into()).unwrap();
+            }
+
+            let found: Vec<Value> = table.items().into_iter().filter_map(|mut item| item.remove("at")).collect();
+
+            assert_eq!(found, values);
+        }
+    }
+}
