@@ -296,7 +296,7 @@ fn number_in_order(number: &Number) -> Vec<u8> {
     let from_low_to_high = magnitude.wrapping_sub(i64::MIN) as u64;
     let ascending = from_low_to_high.to_be_bytes().into_iter().chain(digits.bytes());
     if mantissa.starts_with('-') {
-        // The end mark puts -12 after -123: fewer digits are nearer to zero.
+        // The end mark puts -1.2 after -1.23: fewer digits are nearer to zero.
         [0].into_iter().chain(ascending.map(|byte| !byte)).chain([u8::MAX]).collect()
     } else {
         [2].into_iter().chain(ascending).collect()
@@ -447,7 +447,8 @@ mod tests {
     }
 
     fn any_number() -> impl Strategy<Value = String> {
-        "-?[0-9]{1,6}(\\.[0-9]{1,4})?(E-?[0-9])?"
+        // Few different digits, so that numbers often begin alike.
+        "-?[0-2]{1,3}(\\.[0-2]{1,3})?(E-?[0-2])?"
     }
 
     proptest! {

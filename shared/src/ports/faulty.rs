@@ -528,9 +528,10 @@ mod tests {
                 () = plan.crashed() => {}
             }
 
+            let later = Write::Put(item(99));
+            let later = tokio::time::timeout(Duration::ZERO, table.write_if(&later, &Condition::default())).await;
             assert_eq!(inner.len(), made, "{moment:?}");
             assert_eq!(plan.calls(), 2);
-            let later = tokio::time::timeout(Duration::ZERO, table.describe()).await;
             assert!(later.is_err(), "a call returned after the crash");
         }
     }
