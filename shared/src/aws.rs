@@ -1,1 +1,12 @@
 //! The adapters for AWS, and the only place that builds SDK configuration and clients.
+//!
+//! - [`clients`]: whose credentials, which region, which endpoint, which retries and timeouts.
+//! - [`classify`]: what an SDK error means.
+//! - [`dynamodb`], [`sqs`], [`s3`]: the adapters of the three ports.
+
+pub mod classify;
+pub mod clients;
+mod convert;
+pub mod dynamodb;
+pub mod s3;
+pub mod sqs;

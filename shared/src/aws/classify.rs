@@ -1,0 +1,159 @@
+//! What an SDK error means: its kind, and one line for a person.
+
+use std::error::Error;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_dynamodb::operation::RequestId;
+use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
+use aws_smithy_runtime_api::http::Response;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use serde::Deserialize;
+
+use crate::ports::failure::{Failure, FailureKind};
+
+/// Turns the error of an SDK call into a failure of a port.
+///
+/// The message is the service's own with the error code and the request id, or the innermost cause when no answer
+/// came; it never is the SDK's debug output, which holds requests.
+pub fn failure<E>(operation: &'static str, resource: String, error: &SdkError<E, Response>) -> Failure
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let (kind, message) = match error {
+        SdkError::ServiceError(context) => {
+            let code = context.err().code().unwrap_or_default();
+            let status = context.raw().status().as_u16();
+            (kind_of_answer(code, status), describe_answer(context.err(), context.raw(), error.request_id()))
+        }
+        SdkError::ConstructionFailure(_) => without_answer(error, FailureKind::Invalid),
+        SdkError::TimeoutError(_) => (FailureKind::Unavailable, "no answer in time".to_owned()),
+        SdkError::ResponseError(_) => {
+            let (kind, cause) = without_answer(error, FailureKind::Unavailable);
+            (kind, format!("the answer could not be read: {cause}"))
+        }
+        _ => without_answer(error, FailureKind::Unavailable),
+    };
+    Failure { kind, operation, resource, message }
+}
+
+/// What an answer with this error code and HTTP status means.
+fn kind_of_answer(code: &str, status: u16) -> FailureKind {
+    // Codes come as `Code`, `com.amazonaws…#Code` or `AWS.SimpleQueueService.Code`.
+    let name = code.rsplit(['#', '.']).next().unwrap_or(code);
+    match name {
+        "ProvisionedThroughputExceededException"
+        | "ProvisionedThroughputExceeded"
+        | "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "RequestLimitExceeded"
+        | "LimitExceeded"
+        | "LimitExceededException"
+        | "TooManyRequestsException"
+        | "KmsThrottled"
+        | "OverLimit"
+        | "SlowDown" => FailureKind::Throttled,
+        "InternalServerError"
+        | "InternalError"
+        | "InternalFailure"
+        | "RequestTimeout"
+        | "TransactionConflictException"
+        | "TransactionInProgressException"
+        | "ReplicatedWriteConflictException"
+        | "ConditionalRequestConflict"
+        | "OperationAborted" => FailureKind::Unavailable,
+        "ResourceNotFoundException" | "NoSuchKey" | "NoSuchBucket" | "QueueDoesNotExist" | "NonExistentQueue" => {
+            FailureKind::NotFound
+        }
+        "ConditionalCheckFailedException" | "PreconditionFailed" => FailureKind::Conflict,
+        "UnrecognizedClientException"
+        | "UnrecognizedClient"
+        | "InvalidClientTokenId"
+        | "InvalidAccessKeyId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "RequestTimeTooSkewed"
+        | "RequestExpired" => FailureKind::Denied,
+        _ if name.starts_with("AccessDenied") || name.starts_with("ExpiredToken") => FailureKind::Denied,
+        _ => match status {
+            429 | 503 => FailureKind::Throttled,
+            500.. => FailureKind::Unavailable,
+            404 => FailureKind::NotFound,
+            412 => FailureKind::Conflict,
+            401 | 403 => FailureKind::Denied,
+            _ => FailureKind::Invalid,
+        },
+    }
+}
+
+fn describe_answer<E: ProvideErrorMetadata>(error: &E, answer: &Response, request_id: Option<&str>) -> String {
+    let status = answer.status().as_u16();
+    let text = error.message().map(one_line).filter(|text| !text.is_empty());
+    let text = text.unwrap_or_else(|| format!("the service answered with HTTP status {status}"));
+    let request = request_id.map(|id| format!("request {id}"));
+    let reasons = throttling_reasons(answer);
+    let reasons = (!reasons.is_empty()).then(|| reasons.join(", "));
+    let notes: Vec<String> = error.code().map(str::to_owned).into_iter().chain(reasons).chain(request).collect();
+    if notes.is_empty() { text } else { format!("{text} ({})", notes.join(", ")) }
+}
+
+/// Why DynamoDB throttled (`TableReadProvisionedThroughputExceeded`), as far as it says.
+fn throttling_reasons(answer: &Response) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Body {
+        #[serde(rename = "ThrottlingReasons", alias = "throttlingReasons", default)]
+        reasons: Vec<Reason>,
+    }
+    #[derive(Deserialize)]
+    struct Reason {
+        reason: Option<String>,
+    }
+    let body: Option<Body> = answer.body().bytes().and_then(|bytes| serde_json::from_slice(bytes).ok());
+    let reasons = body.into_iter().flat_map(|body| body.reasons);
+    let mut reasons: Vec<String> = reasons.filter_map(|reason| reason.reason).collect();
+    reasons.dedup();
+    reasons
+}
+
+/// No answer to go by: credentials that could not be had are told from a service that could not be reached.
+fn without_answer(error: &(dyn Error + 'static), otherwise: FailureKind) -> (FailureKind, String) {
+    let innermost = causes(error).last().map(|cause| one_line(&cause.to_string())).unwrap_or_default();
+    let Some(credentials) = causes(error).find_map(|cause| cause.downcast_ref::<CredentialsError>()) else {
+        let no_identity = innermost.contains("no auth scheme") || innermost.contains("identity resolver");
+        return if no_identity { (FailureKind::Denied, no_credentials(&innermost)) } else { (otherwise, innermost) };
+    };
+    let unreachable = causes(credentials).any(|cause| cause.is::<ConnectorError>());
+    let kind = match credentials {
+        CredentialsError::ProviderTimedOut(_) => FailureKind::Unavailable,
+        CredentialsError::ProviderError(_) if unreachable => FailureKind::Unavailable,
+        _ => FailureKind::Denied,
+    };
+    (kind, no_credentials(&innermost))
+}
+
+fn no_credentials(cause: &str) -> String {
+    format!("no usable AWS credentials: {cause}")
+}
+
+/// The error and its sources, outermost first.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// A service's sentence as part of one of ours: one line, no full stop, lower-case unless it begins with a name.
+pub(super) fn one_line(text: &str) -> String {
+    let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let trimmed = joined.trim_end_matches('.');
+    let mut characters = trimmed.chars();
+    match (characters.next(), characters.next()) {
+        (Some(first), Some(second)) if first.is_uppercase() && !second.is_uppercase() => {
+            first.to_lowercase().chain(trimmed.chars().skip(1)).collect()
+        }
+        _ => trimmed.to_owned(),
+    }
+}

@@ -1,0 +1,363 @@
+//! Whose credentials, which region, which endpoint: the one place that builds SDK configuration and clients.
+//!
+//! There is one configuration per identity and region, and one client per identity, region and endpoint; all share one
+//! pool of connections. DynamoDB clients do not retry, because [`crate::retry`] goes around them; the others retry as
+//! the SDK does by default.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::retry::RetryConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::{Builder, ConnectorBuilder};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use tokio::sync::Mutex;
+use url::Url;
+
+use super::classify;
+use crate::domain::job::{Access, Side};
+use crate::ports::failure::{Failure, FailureKind};
+
+/// Time to open a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Time for one try of a DynamoDB call; a page of 1 MB needs far less.
+const TABLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time for one try of an SQS call; longer than the 20 s a receive waits for messages.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(35);
+
+/// Time for one try of an S3 or STS call.
+const STORE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Names us in the trails of accounts whose roles are assumed.
+const SESSION_NAME: &str = "dynamend";
+
+/// What the whole process was told, on its command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientSettings {
+    /// The profile of the AWS configuration (`--profile`).
+    pub profile: Option<String>,
+    /// The region of the queue and the bucket (`--region`).
+    pub region: Option<String>,
+    /// Another endpoint than AWS's own (`--endpoint-url`).
+    pub endpoint_url: Option<String>,
+}
+
+/// A code from a second factor, and the device it comes from.
+pub struct Mfa {
+    /// The device's serial number or ARN.
+    pub serial: String,
+    /// The code it shows; secret, and good for one use.
+    pub token: String,
+}
+
+impl std::fmt::Debug for Mfa {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mfa").field("serial", &self.serial).finish_non_exhaustive()
+    }
+}
+
+/// All clients of the process, built when they are first asked for.
+///
+/// Clones share everything.
+#[derive(Clone)]
+pub struct Clients {
+    settings: Arc<ClientSettings>,
+    http: SharedHttpClient,
+    cache: Arc<Mutex<Cache>>,
+}
+
+/// Who a client acts as.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Identity {
+    profile: Option<String>,
+    role_arn: Option<String>,
+    external_id: Option<String>,
+}
+
+#[derive(Default)]
+struct Cache {
+    sessions: HashMap<Identity, SharedCredentialsProvider>,
+    configs: HashMap<(Identity, Option<String>), SdkConfig>,
+    tables: HashMap<(Identity, String, Option<String>), aws_sdk_dynamodb::Client>,
+}
+
+impl Clients {
+    /// No client is built and nothing is read yet.
+    #[must_use]
+    pub fn new(settings: ClientSettings) -> Self {
+        Self { settings: Arc::new(settings), http: http_client(), cache: Arc::default() }
+    }
+
+    /// The client for a table. The SDK does not retry its calls.
+    ///
+    /// # Errors
+    /// `Failure` when the configuration cannot be used; credentials are looked for at the first call only.
+    pub async fn dynamodb(&self, side: &Side) -> Result<aws_sdk_dynamodb::Client, Failure> {
+        let identity = self.identity(&side.access);
+        let region = side.table.region().to_owned();
+        let endpoint = side.access.endpoint_url.as_ref().or(self.settings.endpoint_url.as_ref()).cloned();
+        check_endpoint("CreateClient", endpoint.as_deref())?;
+        let mut cache = self.cache.lock().await;
+        let key = (identity, region, endpoint);
+        if let Some(client) = cache.tables.get(&key) {
+            return Ok(client.clone());
+        }
+        let (identity, region, endpoint) = key;
+        let config = self.config(&mut cache, &identity, Some(&region)).await;
+        let mut builder = aws_sdk_dynamodb::config::Builder::from(&config)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts(TABLE_TIMEOUT));
+        if endpoint.is_some() {
+            builder.set_endpoint_url(endpoint.clone());
+        }
+        let client = aws_sdk_dynamodb::Client::from_conf(builder.build());
+        cache.tables.insert((identity, region, endpoint), client.clone());
+        Ok(client)
+    }
+
+    /// The client for a queue, in the region that its URL names, else that of the settings.
+    ///
+    /// # Errors
+    /// `Invalid` when no region can be found.
+    pub async fn sqs(&self, queue_url: &str) -> Result<aws_sdk_sqs::Client, Failure> {
+        let region = queue_region(queue_url);
+        let config = self.own_config(region, || format!("queue `{queue_url}`")).await?;
+        let mut builder = aws_sdk_sqs::config::Builder::from(&config).timeout_config(timeouts(QUEUE_TIMEOUT));
+        if let Some(endpoint) = self.endpoint_unless_set_for("SQS")? {
+            builder.set_endpoint_url(Some(endpoint));
+        }
+        Ok(aws_sdk_sqs::Client::from_conf(builder.build()))
+    }
+
+    /// The client for buckets, in the region of the settings.
+    ///
+    /// # Errors
+    /// `Invalid` when no region can be found.
+    pub async fn s3(&self) -> Result<aws_sdk_s3::Client, Failure> {
+        let config = self.own_config(None, || "the bucket".to_owned()).await?;
+        let mut builder = aws_sdk_s3::config::Builder::from(&config).timeout_config(timeouts(STORE_TIMEOUT));
+        let endpoint = self.endpoint_unless_set_for("S3")?;
+        // An emulator answers under one name, and not under one per bucket.
+        let overridden = endpoint.is_some() || service_endpoint("S3").is_some() || config.endpoint_url().is_some();
+        if endpoint.is_some() {
+            builder.set_endpoint_url(endpoint);
+        }
+        builder = builder
+            .force_path_style(overridden)
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        Ok(aws_sdk_s3::Client::from_conf(builder.build()))
+    }
+
+    /// Assumes the role of `access` with a second factor; later clients of the same identity, whatever their region
+    /// and endpoint, use the credentials. They are kept in memory only, and end with the role's session.
+    ///
+    /// # Errors
+    /// `Invalid` when `access` has no role; `Denied` when the service refuses.
+    pub async fn sign_in(&self, access: &Access, region: &str, mfa: &Mfa) -> Result<(), Failure> {
+        let identity = self.identity(access);
+        let Some(role_arn) = identity.role_arn.clone() else {
+            let message = "signing in with a second factor needs a role to assume";
+            return Err(invalid("AssumeRole", format!("device `{}`", mfa.serial), message));
+        };
+        let mut cache = self.cache.lock().await;
+        let own = Identity { role_arn: None, external_id: None, ..identity.clone() };
+        let config = self.config(&mut cache, &own, Some(region)).await;
+        let config = self.for_sts(&config).await;
+        let sts = aws_sdk_sts::config::Builder::from(&config).timeout_config(timeouts(STORE_TIMEOUT));
+        let request = aws_sdk_sts::Client::from_conf(sts.build()).assume_role().role_arn(&role_arn);
+        let request = request.role_session_name(SESSION_NAME).set_external_id(identity.external_id.clone());
+        let answer = request.serial_number(&mfa.serial).token_code(&mfa.token).send().await;
+        let resource = || format!("role `{role_arn}`");
+        let answer = answer.map_err(|error| classify::failure("AssumeRole", resource(), &error))?;
+        let credentials = answer.credentials.ok_or_else(|| Failure {
+            kind: FailureKind::Unavailable,
+            operation: "AssumeRole",
+            resource: resource(),
+            message: "the answer has no credentials".to_owned(),
+        })?;
+        let session = Session(Credentials::new(
+            credentials.access_key_id,
+            credentials.secret_access_key,
+            Some(credentials.session_token),
+            SystemTime::try_from(credentials.expiration).ok(),
+            "AssumeRole with a second factor",
+        ));
+        cache.configs.retain(|(other, _), _| *other != identity);
+        cache.tables.retain(|(other, _, _), _| *other != identity);
+        cache.sessions.insert(identity, SharedCredentialsProvider::new(session));
+        Ok(())
+    }
+
+    fn identity(&self, access: &Access) -> Identity {
+        Identity {
+            profile: access.profile.clone().or_else(|| self.settings.profile.clone()),
+            role_arn: access.role_arn.clone(),
+            external_id: access.external_id.clone(),
+        }
+    }
+
+    /// The configuration of the process's own identity; for queue and bucket.
+    async fn own_config(
+        &self,
+        region: Option<String>,
+        resource: impl FnOnce() -> String,
+    ) -> Result<SdkConfig, Failure> {
+        let identity = self.identity(&Access::default());
+        let region = region.or_else(|| self.settings.region.clone());
+        let mut cache = self.cache.lock().await;
+        let config = self.config(&mut cache, &identity, region.as_deref()).await;
+        if config.region().is_none() {
+            let message = "no region is known: give --region, set AWS_REGION, or name one in the profile";
+            return Err(invalid("CreateClient", resource(), message));
+        }
+        Ok(config)
+    }
+
+    async fn config(&self, cache: &mut Cache, identity: &Identity, region: Option<&str>) -> SdkConfig {
+        let key = (identity.clone(), region.map(str::to_owned));
+        if let Some(config) = cache.configs.get(&key) {
+            return config.clone();
+        }
+        let mut loader = self.loader(region);
+        if let Some(session) = cache.sessions.get(identity) {
+            loader = loader.credentials_provider(session.clone());
+        } else if let Some(profile) = &identity.profile {
+            loader = loader.credentials_provider(self.profile_credentials(profile, region));
+        }
+        if let Some(profile) = &identity.profile {
+            loader = loader.profile_name(profile);
+        }
+        let mut config = Box::pin(loader.load()).await;
+        if let (Some(role_arn), false) = (&identity.role_arn, cache.sessions.contains_key(identity)) {
+            let mut role = AssumeRoleProvider::builder(role_arn).session_name(SESSION_NAME);
+            if let Some(external_id) = &identity.external_id {
+                role = role.external_id(external_id);
+            }
+            let role = role.configure(&self.for_sts(&config).await).build().await;
+            config = config.into_builder().credentials_provider(SharedCredentialsProvider::new(role)).build();
+        }
+        cache.configs.insert(key, config.clone());
+        config
+    }
+
+    /// The same configuration for STS, which answers where the settings say.
+    async fn for_sts(&self, config: &SdkConfig) -> SdkConfig {
+        let endpoint = service_endpoint("STS").is_none().then(|| self.settings.endpoint_url.clone()).flatten();
+        let (Some(endpoint), Some(credentials)) = (endpoint, config.credentials_provider()) else {
+            return config.clone();
+        };
+        let region = config.region().map(ToString::to_string);
+        let loader = self.loader(region.as_deref()).credentials_provider(credentials).endpoint_url(endpoint);
+        Box::pin(loader.load()).await
+    }
+
+    fn loader(&self, region: Option<&str>) -> ConfigLoader {
+        let loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(self.http.clone());
+        match region {
+            Some(region) => loader.region(Region::new(region.to_owned())),
+            None => loader,
+        }
+    }
+
+    /// A profile that was named wins over credentials in the environment, as with the AWS CLI: two tables may be two
+    /// accounts', and the environment's credentials would be the wrong ones for one of them.
+    fn profile_credentials(&self, profile: &str, region: Option<&str>) -> ProfileFileCredentialsProvider {
+        let config = ProviderConfig::without_region()
+            .with_region(region.map(|region| Region::new(region.to_owned())))
+            .with_behavior_version(Some(BehaviorVersion::v2026_01_12()))
+            .with_http_client(self.http.clone());
+        ProfileFileCredentialsProvider::builder().profile_name(profile).configure(&config).build()
+    }
+
+    /// The endpoint of the settings, unless the environment names one for this very service.
+    fn endpoint_unless_set_for(&self, service: &str) -> Result<Option<String>, Failure> {
+        if service_endpoint(service).is_some() {
+            return Ok(None);
+        }
+        check_endpoint("CreateClient", self.settings.endpoint_url.as_deref())?;
+        Ok(self.settings.endpoint_url.clone())
+    }
+}
+
+/// The region in the URL of an SQS queue, when it has the form of AWS's own.
+#[must_use]
+pub fn queue_region(url: &str) -> Option<String> {
+    let url = Url::parse(url).ok()?;
+    let host = url.host_str()?;
+    let labels: Vec<&str> = ["amazonaws.com", "amazonaws.com.cn", "api.aws"]
+        .iter()
+        .find_map(|domain| host.strip_suffix(domain)?.strip_suffix('.'))?
+        .split('.')
+        .collect();
+    let region = match labels.as_slice() {
+        ["queue"] => "us-east-1",
+        [region, "queue"] | ["sqs" | "sqs-fips", region] | [_, "sqs", region, "vpce"] => region,
+        _ => return None,
+    };
+    Some(region.to_owned())
+}
+
+/// Temporary credentials that cannot be renewed without a new code.
+#[derive(Debug)]
+struct Session(Credentials);
+
+impl ProvideCredentials for Session {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let ended = self.0.expiry().is_some_and(|expiry| expiry <= SystemTime::now());
+        future::ProvideCredentials::ready(if ended {
+            Err(CredentialsError::invalid_configuration("the session ended; sign in again with a new code"))
+        } else {
+            Ok(self.0.clone())
+        })
+    }
+}
+
+/// The endpoint that the environment names for one service.
+fn service_endpoint(service: &str) -> Option<String> {
+    std::env::var(format!("AWS_ENDPOINT_URL_{service}")).ok().filter(|endpoint| !endpoint.is_empty())
+}
+
+fn check_endpoint(operation: &'static str, endpoint: Option<&str>) -> Result<(), Failure> {
+    let Some(endpoint) = endpoint else { return Ok(()) };
+    let usable = Url::parse(endpoint).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let message = "an endpoint is written as http://HOST:PORT or https://HOST";
+    if usable { Ok(()) } else { Err(invalid(operation, format!("endpoint `{endpoint}`"), message)) }
+}
+
+fn invalid(operation: &'static str, resource: String, message: &str) -> Failure {
+    Failure { kind: FailureKind::Invalid, operation, resource, message: message.to_owned() }
+}
+
+fn timeouts(attempt: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(attempt).build()
+}
+
+/// One pool of connections for all clients; HTTP proxies of the environment are honoured.
+fn http_client() -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(|settings, components| {
+        let mut connector = ConnectorBuilder::default().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+        connector.set_connector_settings(settings.cloned());
+        if let Some(components) = components {
+            connector.set_sleep_impl(components.sleep_impl());
+        }
+        connector.proxy_config(ProxyConfig::from_env()).build()
+    })
+}

@@ -1,0 +1,367 @@
+//! A DynamoDB table, as the port wants it: one request per call, consumed capacity always asked for.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConsumedCapacity, DeleteRequest, KeysAndAttributes, PutRequest, ReturnConsumedCapacity,
+    ScalarAttributeType, TableDescription, TableStatus, WriteRequest,
+};
+use aws_sdk_dynamodb::{Client, types};
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::http::Response;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use super::classify;
+use super::convert::{SdkItem, Unreadable, item_from_sdk, item_to_sdk, value_to_sdk};
+use crate::domain::condition::{Condition, Term, Write};
+use crate::domain::job::Consistency;
+use crate::domain::key::{Key, KeyAttribute, KeySchema, KeyType};
+use crate::domain::table_ref::TableRef;
+use crate::domain::value::{Item, Value};
+use crate::ports::failure::{Failure, FailureKind};
+use crate::ports::table::{
+    Applied, Batch, Content, Description, GetRequest, Got, Page, Readiness, ScanRequest, Table, WriteAnswer,
+};
+
+/// One table, reached through one client.
+#[derive(Clone, Debug)]
+pub struct DynamoTable {
+    client: Client,
+    table: TableRef,
+}
+
+impl DynamoTable {
+    /// The table, reached through this client.
+    #[must_use]
+    pub fn new(client: Client, table: TableRef) -> Self {
+        Self { client, table }
+    }
+
+    fn resource(&self) -> String {
+        format!("table `{}` in {}", self.table.name(), self.table.region())
+    }
+
+    fn failure(&self, operation: &'static str, kind: FailureKind, message: impl Into<String>) -> Failure {
+        Failure { kind, operation, resource: self.resource(), message: message.into() }
+    }
+
+    fn failed<E>(&self, operation: &'static str, error: &SdkError<E, Response>) -> Failure
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        classify::failure(operation, self.resource(), error)
+    }
+
+    fn items(&self, operation: &'static str, items: Vec<SdkItem>) -> Result<Vec<Item>, Failure> {
+        items.into_iter().map(|item| self.item(operation, item)).collect()
+    }
+
+    fn item(&self, operation: &'static str, item: SdkItem) -> Result<Item, Failure> {
+        let unreadable = |error: Unreadable| self.failure(operation, FailureKind::Invalid, error.to_string());
+        item_from_sdk(item).map_err(unreadable)
+    }
+
+    /// Finds what the service hands back among what was asked for, however the numbers in it are spelt.
+    fn asked_for(&self, operation: &'static str, keys: &[&Key], returned: SdkItem) -> Result<Key, Failure> {
+        let returned = self.item(operation, returned)?;
+        let schema = keys.first().and_then(|key| schema_of(key));
+        let returned = schema.and_then(|schema| Key::of(&schema, &returned).ok());
+        let found = keys.iter().find(|key| Some(**key) == returned.as_ref());
+        let unknown = || self.failure(operation, FailureKind::Unavailable, "a key came back that was not asked for");
+        found.map(|key| (*key).clone()).ok_or_else(unknown)
+    }
+
+    async fn put(&self, item: &Item, condition: Expression) -> Result<WriteAnswer, Failure> {
+        let answer = self
+            .client
+            .put_item()
+            .table_name(self.table.request_name())
+            .set_item(Some(item_to_sdk(item)))
+            .set_condition_expression(condition.text)
+            .set_expression_attribute_names(condition.names)
+            .set_expression_attribute_values(condition.values)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await;
+        match answer {
+            Ok(answer) => Ok(written(answer.consumed_capacity.as_ref())),
+            Err(error) if condition_failed(&error) => Ok(CONDITION_FAILED),
+            Err(error) => Err(self.failed("PutItem", &error)),
+        }
+    }
+
+    async fn delete(&self, key: &Key, condition: Expression) -> Result<WriteAnswer, Failure> {
+        let answer = self
+            .client
+            .delete_item()
+            .table_name(self.table.request_name())
+            .set_key(Some(item_to_sdk(&key.to_item())))
+            .set_condition_expression(condition.text)
+            .set_expression_attribute_names(condition.names)
+            .set_expression_attribute_values(condition.values)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await;
+        match answer {
+            Ok(answer) => Ok(written(answer.consumed_capacity.as_ref())),
+            Err(error) if condition_failed(&error) => Ok(CONDITION_FAILED),
+            Err(error) => Err(self.failed("DeleteItem", &error)),
+        }
+    }
+
+    /// A request of a batch in the SDK's form.
+    fn request(&self, write: &Write) -> Result<WriteRequest, Failure> {
+        let incomplete =
+            |error: aws_sdk_dynamodb::error::BuildError| self.failure("BatchWriteItem", FailureKind::Invalid, error.to_string());
+        let request = WriteRequest::builder();
+        Ok(match write {
+            Write::Put(item) => {
+                let put = PutRequest::builder().set_item(Some(item_to_sdk(item))).build().map_err(incomplete)?;
+                request.put_request(put).build()
+            }
+            Write::Delete(key) => {
+                let key = item_to_sdk(&key.to_item());
+                let delete = DeleteRequest::builder().set_key(Some(key)).build().map_err(incomplete)?;
+                request.delete_request(delete).build()
+            }
+        })
+    }
+
+    fn description(&self, table: TableDescription) -> Result<Description, Failure> {
+        let invalid = |message: &str| self.failure("DescribeTable", FailureKind::Invalid, message);
+        let key_schema = key_schema(&table).ok_or_else(|| invalid("its key schema cannot be read"))?;
+        let readiness = match table.table_status {
+            Some(TableStatus::Active | TableStatus::Updating) => Readiness::Ready,
+            Some(status) => Readiness::NotReady(status.as_str().to_owned()),
+            None => Readiness::NotReady("UNKNOWN".to_owned()),
+        };
+        let count = |count: Option<i64>| count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
+        Ok(Description {
+            id: table.table_id,
+            arn: table.table_arn,
+            readiness,
+            key_schema,
+            item_count: count(table.item_count),
+            size_bytes: count(table.table_size_bytes),
+        })
+    }
+}
+
+#[async_trait]
+impl Table for DynamoTable {
+    /// The one control-plane call: the SDK's own retry goes around it, and nobody else's.
+    async fn describe(&self) -> Result<Description, Failure> {
+        let with_retries = aws_sdk_dynamodb::config::Builder::new().retry_config(RetryConfig::standard());
+        let request = self.client.describe_table().table_name(self.table.request_name());
+        let answer = request.customize().config_override(with_retries).send().await;
+        let answer = answer.map_err(|error| self.failed("DescribeTable", &error))?;
+        let nothing =
+            || self.failure("DescribeTable", FailureKind::Unavailable, "the answer has no description of it");
+        self.description(answer.table.ok_or_else(nothing)?)
+    }
+
+    async fn scan_page(&self, request: &ScanRequest) -> Result<Page, Failure> {
+        let (projection, names) = projection(&request.content);
+        let answer = self
+            .client
+            .scan()
+            .table_name(self.table.request_name())
+            .segment(clamped(request.segment))
+            .total_segments(clamped(request.total_segments))
+            .set_exclusive_start_key(request.after.as_ref().map(|key| item_to_sdk(&key.to_item())))
+            .set_limit(request.limit.map(|limit| clamped(limit.max(1))))
+            .consistent_read(request.consistency == Consistency::Strong)
+            .set_projection_expression(projection)
+            .set_expression_attribute_names(names)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await
+            .map_err(|error| self.failed("Scan", &error))?;
+        let next = answer.last_evaluated_key.filter(|key| !key.is_empty());
+        Ok(Page {
+            items: self.items("Scan", answer.items.unwrap_or_default())?,
+            next: next.map(|key| self.item("Scan", key)).transpose()?,
+            read_units: units(answer.consumed_capacity.as_ref()),
+        })
+    }
+
+    async fn get_many(&self, request: &GetRequest) -> Result<Got, Failure> {
+        if request.keys.is_empty() {
+            return Ok(Got::default());
+        }
+        let (projection, names) = projection(&request.content);
+        let keys = request.keys.iter().map(|key| item_to_sdk(&key.to_item())).collect();
+        let keys = KeysAndAttributes::builder()
+            .set_keys(Some(keys))
+            .consistent_read(request.consistency == Consistency::Strong)
+            .set_projection_expression(projection)
+            .set_expression_attribute_names(names)
+            .build()
+            .map_err(|error| self.failure("BatchGetItem", FailureKind::Invalid, error.to_string()))?;
+        let answer = self
+            .client
+            .batch_get_item()
+            .request_items(self.table.request_name(), keys)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await
+            .map_err(|error| self.failed("BatchGetItem", &error))?;
+        // Only one table was asked for, so it does not matter which of its names the answer uses.
+        let items = answer.responses.unwrap_or_default().into_values().flatten().collect();
+        let unprocessed = answer.unprocessed_keys.unwrap_or_default().into_values().flat_map(|keys| keys.keys);
+        let asked: Vec<&Key> = request.keys.iter().collect();
+        Ok(Got {
+            items: self.items("BatchGetItem", items)?,
+            unprocessed: unprocessed
+                .map(|key| self.asked_for("BatchGetItem", &asked, key))
+                .collect::<Result<_, _>>()?,
+            read_units: total_units(answer.consumed_capacity.as_deref()),
+        })
+    }
+
+    async fn write_if(&self, write: &Write, condition: &Condition) -> Result<WriteAnswer, Failure> {
+        match write {
+            Write::Put(item) => self.put(item, Expression::of(condition)).await,
+            Write::Delete(key) => self.delete(key, Expression::of(condition)).await,
+        }
+    }
+
+    async fn write_many(&self, writes: &[Write]) -> Result<Batch, Failure> {
+        if writes.is_empty() {
+            return Ok(Batch::default());
+        }
+        let requests = writes.iter().map(|write| self.request(write)).collect::<Result<_, _>>()?;
+        let answer = self
+            .client
+            .batch_write_item()
+            .request_items(self.table.request_name(), requests)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await
+            .map_err(|error| self.failed("BatchWriteItem", &error))?;
+        let deletes: Vec<&Key> = writes
+            .iter()
+            .filter_map(|write| match write {
+                Write::Put(_) => None,
+                Write::Delete(key) => Some(key),
+            })
+            .collect();
+        let mut unprocessed = Vec::new();
+        for WriteRequest { put_request, delete_request, .. } in
+            answer.unprocessed_items.unwrap_or_default().into_values().flatten()
+        {
+            if let Some(put) = put_request {
+                unprocessed.push(Write::Put(self.item("BatchWriteItem", put.item)?));
+            }
+            if let Some(delete) = delete_request {
+                unprocessed.push(Write::Delete(self.asked_for("BatchWriteItem", &deletes, delete.key)?));
+            }
+        }
+        Ok(Batch { unprocessed, write_units: total_units(answer.consumed_capacity.as_deref()) })
+    }
+}
+
+/// The error of a failed condition does not say what it cost.
+const CONDITION_FAILED: WriteAnswer = WriteAnswer { applied: Applied::ConditionFailed, write_units: 0.0 };
+
+fn written(capacity: Option<&ConsumedCapacity>) -> WriteAnswer {
+    WriteAnswer { applied: Applied::Written, write_units: units(capacity) }
+}
+
+fn condition_failed<E: ProvideErrorMetadata>(error: &SdkError<E, Response>) -> bool {
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
+    code == Some("ConditionalCheckFailedException")
+}
+
+fn units(capacity: Option<&ConsumedCapacity>) -> f64 {
+    capacity.and_then(|capacity| capacity.capacity_units).unwrap_or(0.0)
+}
+
+fn total_units(capacities: Option<&[ConsumedCapacity]>) -> f64 {
+    capacities.unwrap_or_default().iter().map(|capacity| units(Some(capacity))).sum()
+}
+
+fn clamped(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// The schema that a key shows of itself.
+fn schema_of(key: &Key) -> Option<KeySchema> {
+    let mut attributes = key.attributes().iter().map(|(name, value)| {
+        let kind = match value {
+            Value::S(_) => KeyType::S,
+            Value::N(_) => KeyType::N,
+            Value::B(_) => KeyType::B,
+            _ => return None,
+        };
+        Some(KeyAttribute { name: name.clone(), kind })
+    });
+    let partition = attributes.next()??;
+    Some(KeySchema { partition, sort: attributes.next().flatten() })
+}
+
+fn key_schema(table: &TableDescription) -> Option<KeySchema> {
+    let attribute = |wanted: types::KeyType| {
+        let name = &table.key_schema().iter().find(|element| element.key_type == wanted)?.attribute_name;
+        let definition =
+            table.attribute_definitions().iter().find(|definition| definition.attribute_name == *name)?;
+        let kind = match definition.attribute_type {
+            ScalarAttributeType::S => KeyType::S,
+            ScalarAttributeType::N => KeyType::N,
+            ScalarAttributeType::B => KeyType::B,
+            _ => return None,
+        };
+        Some(KeyAttribute { name: name.clone(), kind })
+    };
+    let has_sort = table.key_schema().iter().any(|element| element.key_type == types::KeyType::Range);
+    let sort = if has_sort { Some(attribute(types::KeyType::Range)?) } else { None };
+    Some(KeySchema { partition: attribute(types::KeyType::Hash)?, sort })
+}
+
+/// A projection on the key attributes, by placeholder because names may be reserved words.
+fn projection(content: &Content) -> (Option<String>, Option<HashMap<String, String>>) {
+    match content {
+        Content::Items => (None, None),
+        Content::Keys(schema) => {
+            let names: HashMap<String, String> =
+                schema.names().enumerate().map(|(n, name)| (format!("#k{n}"), name.to_owned())).collect();
+            let placeholders: Vec<String> = (0..names.len()).map(|n| format!("#k{n}")).collect();
+            (Some(placeholders.join(", ")), Some(names))
+        }
+    }
+}
+
+/// A condition as the service reads it; empty when nothing is asked.
+#[derive(Debug, Default, PartialEq)]
+struct Expression {
+    text: Option<String>,
+    names: Option<HashMap<String, String>>,
+    values: Option<HashMap<String, AttributeValue>>,
+}
+
+impl Expression {
+    fn of(condition: &Condition) -> Self {
+        let mut names = HashMap::new();
+        let mut values = HashMap::new();
+        let mut terms = Vec::with_capacity(condition.terms.len());
+        for (n, term) in condition.terms.iter().enumerate() {
+            let (Term::Exists(name) | Term::NotExists(name) | Term::Equals(name, _)) = term;
+            names.insert(format!("#n{n}"), name.clone());
+            terms.push(match term {
+                Term::Exists(_) => format!("attribute_exists(#n{n})"),
+                Term::NotExists(_) => format!("attribute_not_exists(#n{n})"),
+                Term::Equals(_, value) => {
+                    values.insert(format!(":v{n}"), value_to_sdk(value));
+                    format!("#n{n} = :v{n}")
+                }
+            });
+        }
+        Self {
+            text: (!terms.is_empty()).then(|| terms.join(" AND ")),
+            names: (!names.is_empty()).then_some(names),
+            values: (!values.is_empty()).then_some(values),
+        }
+    }
+}

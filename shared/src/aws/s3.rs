@@ -1,0 +1,204 @@
+//! A folder of an S3 bucket as object store: conditional writes by ETag, and the bucket's own clock.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
+use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat};
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::http::Response;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::classify;
+use crate::ports::failure::{Failure, FailureKind};
+use crate::ports::objects::{Object, ObjectStore, PutMode, Version};
+
+/// Waits between tries of a put that met another one in flight; the service asks to try again (409).
+///
+/// Source: Amazon S3 User Guide, "Conditional writes", `409 Conflict`.
+const CONFLICT_WAITS: [Duration; 4] =
+    [Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(400)];
+
+/// The objects of a bucket whose keys begin with a prefix.
+#[derive(Clone, Debug)]
+pub struct S3Store {
+    client: Client,
+    bucket: String,
+    /// Empty, or ends in `/`.
+    prefix: String,
+}
+
+impl S3Store {
+    /// The folder `prefix` of the bucket; the whole bucket when it is empty.
+    #[must_use]
+    pub fn new(client: Client, bucket: impl Into<String>, prefix: &str) -> Self {
+        let prefix = prefix.trim_matches('/');
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        Self { client, bucket: bucket.into(), prefix }
+    }
+
+    fn object_key(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    fn failure(&self, operation: &'static str, key: &str, kind: FailureKind, message: impl Into<String>) -> Failure {
+        Failure { kind, operation, resource: format!("`{}`", self.url(key)), message: message.into() }
+    }
+
+    fn failed<E>(&self, operation: &'static str, key: &str, error: &SdkError<E, Response>) -> Failure
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let failure = classify::failure(operation, format!("`{}`", self.url(key)), error);
+        if code(error) == Some("NoSuchBucket") {
+            let message = format!("the bucket `{}` is not there: {}", self.bucket, failure.message);
+            return Failure { kind: FailureKind::NotFound, message, ..failure };
+        }
+        failure
+    }
+
+    async fn try_put(&self, key: &str, body: Bytes, mode: &PutMode) -> Result<Version, PutError> {
+        let request = self.client.put_object().bucket(&self.bucket).key(self.object_key(key));
+        let request = match mode {
+            PutMode::Create => request.if_none_match("*"),
+            PutMode::ReplaceIf(Version(etag)) => request.if_match(etag),
+            PutMode::Overwrite => request,
+        };
+        let error = match request.body(ByteStream::from(body)).send().await {
+            Ok(answer) => return answer.e_tag.map(Version).ok_or_else(|| PutError::Final(self.no_etag("PutObject", key))),
+            Err(error) => error,
+        };
+        let failure = self.failed("PutObject", key, &error);
+        let replaces = matches!(mode, PutMode::ReplaceIf(_));
+        Err(match (code(&error), status(&error)) {
+            (Some("ConditionalRequestConflict"), _) => PutError::MetAnother(failure),
+            (Some("NoSuchBucket"), _) => PutError::Final(failure),
+            // What was to be replaced is gone.
+            (Some("NoSuchKey"), _) | (_, Some(404)) if replaces => {
+                PutError::Final(Failure { kind: FailureKind::Conflict, ..failure })
+            }
+            _ => PutError::Final(failure),
+        })
+    }
+
+    fn no_etag(&self, operation: &'static str, key: &str) -> Failure {
+        self.failure(operation, key, FailureKind::Unavailable, "the answer has no ETag")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for S3Store {
+    fn url(&self, key: &str) -> String {
+        format!("s3://{}/{}", self.bucket, self.object_key(key))
+    }
+
+    async fn put(&self, key: &str, body: Bytes, mode: PutMode) -> Result<Version, Failure> {
+        for wait in CONFLICT_WAITS {
+            match self.try_put(key, body.clone(), &mode).await {
+                Ok(version) => return Ok(version),
+                Err(PutError::Final(failure)) => return Err(failure),
+                Err(PutError::MetAnother(_)) => tokio::time::sleep(wait).await,
+            }
+        }
+        self.try_put(key, body, &mode).await.map_err(|error| match error {
+            PutError::Final(failure) | PutError::MetAnother(failure) => failure,
+        })
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Object>, Failure> {
+        let clock = StoreClock::default();
+        let request = self.client.get_object().bucket(&self.bucket).key(self.object_key(key));
+        let answer = match request.customize().interceptor(clock.clone()).send().await {
+            Ok(answer) => answer,
+            Err(error) if code(&error) == Some("NoSuchKey") => return Ok(None),
+            Err(error) => return Err(self.failed("GetObject", key, &error)),
+        };
+        let unavailable = |message: &str| self.failure("GetObject", key, FailureKind::Unavailable, message);
+        let read_at = clock.time().ok_or_else(|| unavailable("the answer has no readable Date header"))?;
+        let modified = answer.last_modified.as_ref().and_then(timestamp);
+        let modified = modified.ok_or_else(|| unavailable("the answer has no readable Last-Modified header"))?;
+        let version = answer.e_tag.map(Version).ok_or_else(|| self.no_etag("GetObject", key))?;
+        let body = answer.body.collect().await;
+        let body = body.map_err(|_| unavailable("the answer broke off before its end"))?.into_bytes();
+        Ok(Some(Object { body, version, modified, read_at }))
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), Failure> {
+        match self.client.delete_object().bucket(&self.bucket).key(self.object_key(key)).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if code(&error) == Some("NoSuchKey") => Ok(()),
+            Err(error) => Err(self.failed("DeleteObject", key, &error)),
+        }
+    }
+
+    async fn folders(&self, prefix: &str) -> Result<Vec<String>, Failure> {
+        let full = self.object_key(prefix);
+        let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(&full).delimiter("/");
+        let mut pages = request.into_paginator().send();
+        let mut folders = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| self.failed("ListObjectsV2", prefix, &error))?;
+            let found = page.common_prefixes().iter().filter_map(|found| found.prefix());
+            let names = found.filter_map(|found| found.strip_prefix(&full)).map(|name| name.trim_end_matches('/'));
+            folders.extend(names.filter(|name| !name.is_empty()).map(str::to_owned));
+        }
+        folders.sort_unstable();
+        Ok(folders)
+    }
+}
+
+/// Why a put was not made.
+enum PutError {
+    /// Another conditional put of the same object was in flight; the next try may succeed.
+    MetAnother(Failure),
+    /// The next try would end the same way.
+    Final(Failure),
+}
+
+/// Reads the store's clock off an answer.
+#[derive(Clone, Debug, Default)]
+struct StoreClock {
+    date: Arc<Mutex<Option<String>>>,
+}
+
+impl StoreClock {
+    fn time(&self) -> Option<Timestamp> {
+        let date = self.date.lock().unwrap_or_else(PoisonError::into_inner);
+        timestamp(&DateTime::from_str(date.as_deref()?, DateTimeFormat::HttpDate).ok()?)
+    }
+}
+
+impl Intercept for StoreClock {
+    fn name(&self) -> &'static str {
+        "StoreClock"
+    }
+
+    fn read_after_transmit(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = context.response().headers().get("date").map(str::to_owned);
+        *self.date.lock().unwrap_or_else(PoisonError::into_inner) = date;
+        Ok(())
+    }
+}
+
+fn timestamp(time: &DateTime) -> Option<Timestamp> {
+    Timestamp::new(time.secs(), i32::try_from(time.subsec_nanos()).ok()?).ok()
+}
+
+fn code<E: ProvideErrorMetadata>(error: &SdkError<E, Response>) -> Option<&str> {
+    error.as_service_error().and_then(ProvideErrorMetadata::code)
+}
+
+fn status<E>(error: &SdkError<E, Response>) -> Option<u16> {
+    error.raw_response().map(|answer| answer.status().as_u16())
+}
