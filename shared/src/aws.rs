@@ -4,6 +4,8 @@
 //! - [`classify`]: what an SDK error means.
 //! - [`dynamodb`], [`sqs`], [`s3`]: the adapters of the three ports.
 
+#[cfg(test)]
+mod canned;
 pub mod classify;
 pub mod clients;
 mod convert;

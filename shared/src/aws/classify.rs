@@ -20,6 +20,10 @@ where
     E: ProvideErrorMetadata + Error + 'static,
 {
     let (kind, message) = match error {
+        // A broken body may come as an error without a code.
+        SdkError::ServiceError(context) if context.raw().status().is_success() => {
+            (FailureKind::Unavailable, "the answer could not be read".to_owned())
+        }
         SdkError::ServiceError(context) => {
             let code = context.err().code().unwrap_or_default();
             let status = context.raw().status().as_u16();
@@ -155,5 +159,100 @@ pub(super) fn one_line(text: &str) -> String {
             first.to_lowercase().chain(trimmed.chars().skip(1)).collect()
         }
         _ => trimmed.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::canned::{Answer, Canned};
+
+    async fn scan(answer: Option<Answer>) -> Failure {
+        let error = Canned::new(answer).dynamodb().scan().table_name("orders").send().await.unwrap_err();
+        failure("Scan", "table `orders`".into(), &error)
+    }
+
+    fn coded(status: u16, code: &str) -> Answer {
+        Answer::new(status, format!(r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"Because."}}"#))
+    }
+
+    #[tokio::test]
+    async fn error_codes_have_a_meaning() {
+        for (status, code, kind) in [
+            (400, "ProvisionedThroughputExceededException", FailureKind::Throttled),
+            (400, "ThrottlingException", FailureKind::Throttled),
+            (400, "RequestLimitExceeded", FailureKind::Throttled),
+            (429, "Whatever", FailureKind::Throttled),
+            (503, "Whatever", FailureKind::Throttled),
+            (500, "InternalServerError", FailureKind::Unavailable),
+            (502, "Whatever", FailureKind::Unavailable),
+            (400, "TransactionConflictException", FailureKind::Unavailable),
+            (400, "ResourceNotFoundException", FailureKind::NotFound),
+            (404, "Whatever", FailureKind::NotFound),
+            (412, "Whatever", FailureKind::Conflict),
+            (400, "AccessDeniedException", FailureKind::Denied),
+            (400, "UnrecognizedClientException", FailureKind::Denied),
+            (400, "ExpiredTokenException", FailureKind::Denied),
+            (400, "InvalidSignatureException", FailureKind::Denied),
+            (403, "Whatever", FailureKind::Denied),
+            (400, "ValidationException", FailureKind::Invalid),
+        ] {
+            assert_eq!(scan(Some(coded(status, code))).await.kind, kind, "{status} {code}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_is_one_line_with_code_and_request() {
+        let body = r#"{"__type":"x#AccessDeniedException","Message":"User: me is not\n authorized."}"#;
+
+        let failure = scan(Some(Answer::new(400, body).with("x-amzn-requestid", "R42"))).await;
+
+        assert_eq!(failure.message, "user: me is not authorized (AccessDeniedException, request R42)");
+    }
+
+    #[tokio::test]
+    async fn throttling_says_what_throttled() {
+        let body = r#"{"__type":"x#ThrottlingException","message":"Slow down.",
+            "throttlingReasons":[{"reason":"TableReadKeyRangeThroughputExceeded","resource":"arn"}]}"#;
+
+        let failure = scan(Some(Answer::new(400, body))).await;
+
+        assert_eq!(failure.message, "slow down (ThrottlingException, TableReadKeyRangeThroughputExceeded)");
+    }
+
+    #[tokio::test]
+    async fn no_answer_may_pass_and_says_why() {
+        let failure = scan(None).await;
+
+        assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Unavailable, "connection refused"));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_no_json_may_pass() {
+        let failure = scan(Some(Answer::new(200, "<html>"))).await;
+
+        assert_eq!(failure.kind, FailureKind::Unavailable, "{failure}");
+        assert!(!failure.message.contains("Error {"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn missing_credentials_are_denied() {
+        let without = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::v2026_01_12())
+            .region(aws_sdk_dynamodb::config::Region::new("us-east-1"))
+            .build();
+        let error = aws_sdk_dynamodb::Client::from_conf(without).list_tables().send().await.unwrap_err();
+
+        let failure = failure("ListTables", "here".into(), &error);
+
+        assert_eq!(failure.kind, FailureKind::Denied, "{failure}");
+        assert!(failure.message.starts_with("no usable AWS credentials"), "{failure}");
+    }
+
+    #[test]
+    fn sentences_become_parts_of_ours() {
+        assert_eq!(one_line("Requested resource\n  not found."), "requested resource not found");
+        assert_eq!(one_line("AWS says no"), "AWS says no");
+        assert_eq!(one_line(""), "");
     }
 }

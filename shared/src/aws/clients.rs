@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use aws_config::default_provider::region::DefaultRegionChain;
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
@@ -93,6 +94,8 @@ struct Cache {
     sessions: HashMap<Identity, SharedCredentialsProvider>,
     configs: HashMap<(Identity, Option<String>), SdkConfig>,
     tables: HashMap<(Identity, String, Option<String>), aws_sdk_dynamodb::Client>,
+    queues: HashMap<Option<String>, aws_sdk_sqs::Client>,
+    buckets: Option<aws_sdk_s3::Client>,
 }
 
 impl Clients {
@@ -134,13 +137,20 @@ impl Clients {
     /// # Errors
     /// `Invalid` when no region can be found.
     pub async fn sqs(&self, queue_url: &str) -> Result<aws_sdk_sqs::Client, Failure> {
-        let region = queue_region(queue_url);
-        let config = self.own_config(region, || format!("queue `{queue_url}`")).await?;
+        let region = queue_region(queue_url).or_else(|| self.settings.region.clone());
+        let mut cache = self.cache.lock().await;
+        if let Some(client) = cache.queues.get(&region) {
+            return Ok(client.clone());
+        }
+        let resource = || format!("queue `{queue_url}`");
+        let config = self.own_config(&mut cache, region.as_deref(), resource).await?;
         let mut builder = aws_sdk_sqs::config::Builder::from(&config).timeout_config(timeouts(QUEUE_TIMEOUT));
         if let Some(endpoint) = self.endpoint_unless_set_for("SQS")? {
             builder.set_endpoint_url(Some(endpoint));
         }
-        Ok(aws_sdk_sqs::Client::from_conf(builder.build()))
+        let client = aws_sdk_sqs::Client::from_conf(builder.build());
+        cache.queues.insert(region, client.clone());
+        Ok(client)
     }
 
     /// The client for buckets, in the region of the settings.
@@ -148,7 +158,12 @@ impl Clients {
     /// # Errors
     /// `Invalid` when no region can be found.
     pub async fn s3(&self) -> Result<aws_sdk_s3::Client, Failure> {
-        let config = self.own_config(None, || "the bucket".to_owned()).await?;
+        let mut cache = self.cache.lock().await;
+        if let Some(client) = &cache.buckets {
+            return Ok(client.clone());
+        }
+        let region = self.settings.region.as_deref();
+        let config = self.own_config(&mut cache, region, || "the bucket".to_owned()).await?;
         let mut builder = aws_sdk_s3::config::Builder::from(&config).timeout_config(timeouts(STORE_TIMEOUT));
         let endpoint = self.endpoint_unless_set_for("S3")?;
         // An emulator answers under one name, and not under one per bucket.
@@ -160,7 +175,9 @@ impl Clients {
             .force_path_style(overridden)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-        Ok(aws_sdk_s3::Client::from_conf(builder.build()))
+        let client = aws_sdk_s3::Client::from_conf(builder.build());
+        cache.buckets = Some(client.clone());
+        Ok(client)
     }
 
     /// Assumes the role of `access` with a second factor; later clients of the same identity, whatever their region
@@ -214,13 +231,11 @@ impl Clients {
     /// The configuration of the process's own identity; for queue and bucket.
     async fn own_config(
         &self,
-        region: Option<String>,
+        cache: &mut Cache,
+        region: Option<&str>,
         resource: impl FnOnce() -> String,
     ) -> Result<SdkConfig, Failure> {
-        let identity = self.identity(&Access::default());
-        let region = region.or_else(|| self.settings.region.clone());
-        let mut cache = self.cache.lock().await;
-        let config = self.config(&mut cache, &identity, region.as_deref()).await;
+        let config = self.config(cache, &self.identity(&Access::default()), region).await;
         if config.region().is_none() {
             let message = "no region is known: give --region, set AWS_REGION, or name one in the profile";
             return Err(invalid("CreateClient", resource(), message));
@@ -237,7 +252,7 @@ impl Clients {
         if let Some(session) = cache.sessions.get(identity) {
             loader = loader.credentials_provider(session.clone());
         } else if let Some(profile) = &identity.profile {
-            loader = loader.credentials_provider(self.profile_credentials(profile, region));
+            loader = loader.credentials_provider(self.profile_credentials(profile, region).await);
         }
         if let Some(profile) = &identity.profile {
             loader = loader.profile_name(profile);
@@ -276,12 +291,17 @@ impl Clients {
 
     /// A profile that was named wins over credentials in the environment, as with the AWS CLI: two tables may be two
     /// accounts', and the environment's credentials would be the wrong ones for one of them.
-    fn profile_credentials(&self, profile: &str, region: Option<&str>) -> ProfileFileCredentialsProvider {
+    async fn profile_credentials(&self, profile: &str, region: Option<&str>) -> NamedProfile {
+        let region = match region {
+            Some(region) => Some(Region::new(region.to_owned())),
+            None => DefaultRegionChain::builder().profile_name(profile).build().region().await,
+        };
         let config = ProviderConfig::without_region()
-            .with_region(region.map(|region| Region::new(region.to_owned())))
+            .with_region(region)
             .with_behavior_version(Some(BehaviorVersion::v2026_01_12()))
             .with_http_client(self.http.clone());
-        ProfileFileCredentialsProvider::builder().profile_name(profile).configure(&config).build()
+        let provider = ProfileFileCredentialsProvider::builder().profile_name(profile).configure(&config).build();
+        NamedProfile { name: profile.to_owned(), provider }
     }
 
     /// The endpoint of the settings, unless the environment names one for this very service.
@@ -310,6 +330,30 @@ pub fn queue_region(url: &str) -> Option<String> {
         _ => return None,
     };
     Some(region.to_owned())
+}
+
+/// The credentials of a profile; says its name when there are none.
+#[derive(Debug)]
+struct NamedProfile {
+    name: String,
+    provider: ProfileFileCredentialsProvider,
+}
+
+impl ProvideCredentials for NamedProfile {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async move {
+            self.provider.provide_credentials().await.map_err(|error| match error {
+                CredentialsError::CredentialsNotLoaded(_) => CredentialsError::invalid_configuration(format!(
+                    "the profile `{}` is not defined, or names no credentials",
+                    self.name
+                )),
+                other => other,
+            })
+        })
+    }
 }
 
 /// Temporary credentials that cannot be renewed without a new code.
@@ -360,4 +404,104 @@ fn http_client() -> SharedHttpClient {
         }
         connector.proxy_config(ProxyConfig::from_env()).build()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn side(text: &str, access: Access) -> Side {
+        Side { table: text.parse().unwrap(), table_id: None, access }
+    }
+
+    #[test]
+    fn the_region_is_read_off_the_url_of_a_queue_of_aws() {
+        for (url, region) in [
+            ("https://sqs.eu-west-1.amazonaws.com/123456789012/work", Some("eu-west-1")),
+            ("https://sqs-fips.us-gov-west-1.amazonaws.com/1/work", Some("us-gov-west-1")),
+            ("https://sqs.cn-north-1.amazonaws.com.cn/1/work", Some("cn-north-1")),
+            ("https://sqs.eu-west-1.api.aws/1/work", Some("eu-west-1")),
+            ("https://eu-west-1.queue.amazonaws.com/1/work", Some("eu-west-1")),
+            ("https://queue.amazonaws.com/1/work", Some("us-east-1")),
+            ("https://vpce-0a1b-2c3d.sqs.eu-west-1.vpce.amazonaws.com/1/work", Some("eu-west-1")),
+            ("http://127.0.0.1:4566/000000000000/work", None),
+            ("https://sqs.eu-west-1.example.com/1/work", None),
+            ("work", None),
+        ] {
+            assert_eq!(queue_region(url).as_deref(), region, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_code_is_never_shown() {
+        let mfa = Mfa { serial: "arn:aws:iam::1:mfa/me".into(), token: "123456".into() };
+
+        let shown = format!("{mfa:?}");
+
+        assert!(shown.contains("mfa/me") && !shown.contains("123456"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn one_client_serves_one_identity_region_and_endpoint() {
+        let clients = Clients::new(ClientSettings::default());
+        let local = Access { endpoint_url: Some("http://127.0.0.1:1".into()), ..Access::default() };
+        for access in [Access::default(), local.clone(), local] {
+            clients.dynamodb(&side("us-east-1:orders", access.clone())).await.unwrap();
+            clients.dynamodb(&side("us-east-1:others", access.clone())).await.unwrap();
+            clients.dynamodb(&side("eu-west-1:orders", access)).await.unwrap();
+        }
+
+        let cache = clients.cache.lock().await;
+
+        assert_eq!(cache.tables.len(), 4);
+        assert_eq!(cache.configs.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_is_none_is_refused() {
+        for endpoint in ["localhost:8000", "ftp://host", "", "http://"] {
+            let settings = ClientSettings { endpoint_url: Some(endpoint.into()), ..ClientSettings::default() };
+            let clients = Clients::new(settings);
+
+            let failure = clients.dynamodb(&side("us-east-1:orders", Access::default())).await.unwrap_err();
+
+            assert_eq!(failure.kind, FailureKind::Invalid, "{endpoint}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_profile_that_is_not_there_is_denied_by_name() {
+        let access = Access {
+            profile: Some("dynamend-no-such-profile".into()),
+            endpoint_url: Some("http://127.0.0.1:1".into()),
+            ..Access::default()
+        };
+        let client = Clients::new(ClientSettings::default()).dynamodb(&side("us-east-1:orders", access)).await.unwrap();
+
+        let error = client.list_tables().send().await.unwrap_err();
+        let failure = classify::failure("ListTables", "here".into(), &error);
+
+        assert_eq!(failure.kind, FailureKind::Denied, "{failure}");
+        assert!(failure.message.contains("dynamend-no-such-profile"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn signing_in_without_a_role_is_refused() {
+        let mfa = Mfa { serial: "device".into(), token: "123456".into() };
+        let clients = Clients::new(ClientSettings::default());
+
+        let failure = clients.sign_in(&Access::default(), "us-east-1", &mfa).await.unwrap_err();
+
+        assert_eq!(failure.kind, FailureKind::Invalid);
+    }
+
+    #[tokio::test]
+    async fn a_session_that_ended_asks_for_a_new_code() {
+        let ended = Some(SystemTime::UNIX_EPOCH);
+        let session = Session(Credentials::new("id", "secret", None, ended, "tests"));
+
+        let error = session.provide_credentials().await.unwrap_err();
+
+        assert!(format!("{error:?}").contains("sign in again"), "{error:?}");
+    }
 }

@@ -113,8 +113,9 @@ impl DynamoTable {
 
     /// A request of a batch in the SDK's form.
     fn request(&self, write: &Write) -> Result<WriteRequest, Failure> {
-        let incomplete =
-            |error: aws_sdk_dynamodb::error::BuildError| self.failure("BatchWriteItem", FailureKind::Invalid, error.to_string());
+        let incomplete = |error: aws_sdk_dynamodb::error::BuildError| {
+            self.failure("BatchWriteItem", FailureKind::Invalid, error.to_string())
+        };
         let request = WriteRequest::builder();
         Ok(match write {
             Write::Put(item) => {
@@ -157,8 +158,7 @@ impl Table for DynamoTable {
         let request = self.client.describe_table().table_name(self.table.request_name());
         let answer = request.customize().config_override(with_retries).send().await;
         let answer = answer.map_err(|error| self.failed("DescribeTable", &error))?;
-        let nothing =
-            || self.failure("DescribeTable", FailureKind::Unavailable, "the answer has no description of it");
+        let nothing = || self.failure("DescribeTable", FailureKind::Unavailable, "the answer has no description of it");
         self.description(answer.table.ok_or_else(nothing)?)
     }
 
@@ -305,8 +305,7 @@ fn schema_of(key: &Key) -> Option<KeySchema> {
 fn key_schema(table: &TableDescription) -> Option<KeySchema> {
     let attribute = |wanted: types::KeyType| {
         let name = &table.key_schema().iter().find(|element| element.key_type == wanted)?.attribute_name;
-        let definition =
-            table.attribute_definitions().iter().find(|definition| definition.attribute_name == *name)?;
+        let definition = table.attribute_definitions().iter().find(|definition| definition.attribute_name == *name)?;
         let kind = match definition.attribute_type {
             ScalarAttributeType::S => KeyType::S,
             ScalarAttributeType::N => KeyType::N,
@@ -363,5 +362,198 @@ impl Expression {
             names: (!names.is_empty()).then_some(names),
             values: (!values.is_empty()).then_some(values),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+    use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement};
+    use tokio_util::sync::{CancellationToken, DropGuard};
+
+    use super::*;
+    use crate::aws::canned::{Answer, Canned};
+    use crate::domain::number::Number;
+
+    fn schema() -> KeySchema {
+        KeySchema {
+            partition: KeyAttribute { name: "name".into(), kind: KeyType::S },
+            sort: Some(KeyAttribute { name: "at".into(), kind: KeyType::N }),
+        }
+    }
+
+    fn number(text: &str) -> Value {
+        Value::N(Number::parse(text).unwrap())
+    }
+
+    fn item(at: &str, more: &[(&str, Value)]) -> Item {
+        let key = [("name", Value::S("a".into())), ("at", number(at))];
+        key.into_iter().chain(more.iter().cloned()).map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    fn key(at: &str) -> Key {
+        Key::of(&schema(), &item(at, &[])).unwrap()
+    }
+
+    fn canned(canned: &Canned) -> DynamoTable {
+        DynamoTable::new(canned.dynamodb(), "us-east-1:orders".parse().unwrap())
+    }
+
+    fn whole(after: Option<Key>, limit: Option<u32>, content: Content) -> ScanRequest {
+        let consistency = Consistency::Strong;
+        ScanRequest { segment: 0, total_segments: 1, after, limit, consistency, content }
+    }
+
+    /// A table of an emulator that runs until the guard is dropped.
+    async fn emulated() -> (DynamoTable, DropGuard) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let database = dynoxide::Database::memory().unwrap();
+        tokio::spawn(dynoxide::server::serve_with_shutdown(listener, database, stop.clone().cancelled_owned()));
+        let config = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(Credentials::new("id", "secret", None, None, "tests"))
+            .endpoint_url(endpoint);
+        let client = Client::from_conf(config.build());
+        let element =
+            |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap();
+        let definition = |name: &str, kind| {
+            AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().unwrap()
+        };
+        client
+            .create_table()
+            .table_name("orders")
+            .key_schema(element("name", types::KeyType::Hash))
+            .key_schema(element("at", types::KeyType::Range))
+            .attribute_definitions(definition("name", ScalarAttributeType::S))
+            .attribute_definitions(definition("at", ScalarAttributeType::N))
+            .billing_mode(BillingMode::PayPerRequest)
+            .send()
+            .await
+            .unwrap();
+        (DynamoTable::new(client, "us-east-1:orders".parse().unwrap()), stop.drop_guard())
+    }
+
+    fn every_type() -> Vec<(&'static str, Value)> {
+        vec![
+            ("s", Value::S("text".into())),
+            ("n", number("12345678901234567890123456789012345678")),
+            ("b", Value::B(vec![0, 255])),
+            ("bool", Value::Bool(true)),
+            ("null", Value::Null),
+            ("ss", Value::Ss(vec!["x".into(), "y".into()])),
+            ("ns", Value::Ns(vec![Number::parse("1").unwrap(), Number::parse("2.5").unwrap()])),
+            ("bs", Value::Bs(vec![vec![1], vec![2]])),
+            ("l", Value::L(vec![Value::Null, number("1")])),
+            ("m", Value::M([("deep".to_owned(), Value::Bool(false))].into())),
+        ]
+    }
+
+    #[tokio::test]
+    async fn items_of_every_type_are_written_scanned_and_fetched() {
+        let (table, _running) = emulated().await;
+        let one = item("1", &every_type());
+        let two = item("2", &[]);
+
+        let absent = Condition::absent(&schema());
+        for item in [&one, &two] {
+            let answer = table.write_if(&Write::Put(item.clone()), &absent).await.unwrap();
+            assert_eq!(answer.applied, Applied::Written);
+            assert!(answer.write_units >= 1.0);
+        }
+        let again = table.write_if(&Write::Put(one.clone()), &absent).await.unwrap();
+        assert_eq!(again.applied, Applied::ConditionFailed);
+
+        let first = table.scan_page(&whole(None, Some(1), Content::Items)).await.unwrap();
+        let after = Key::of(&schema(), first.next.as_ref().unwrap()).unwrap();
+        let second = table.scan_page(&whole(Some(after), None, Content::Keys(schema()))).await.unwrap();
+        assert_eq!((first.items, second.items), (vec![one.clone()], vec![two.clone()]));
+        assert!(first.read_units > 0.0 && second.next.is_none());
+
+        let keys = vec![key("1.0"), key("3")];
+        let request = GetRequest { keys, consistency: Consistency::Strong, content: Content::Items };
+        let got = table.get_many(&request).await.unwrap();
+        assert_eq!((got.items, got.unprocessed.len()), (vec![one.clone()], 0));
+        assert!(got.read_units > 0.0);
+    }
+
+    #[tokio::test]
+    async fn a_condition_holds_for_every_type_and_fails_after_a_change() {
+        let (table, _running) = emulated().await;
+        let seen = item("1", &every_type());
+        let _ = table.write_many(&[Write::Put(seen.clone())]).await.unwrap();
+        let unchanged = Condition::unchanged(&schema(), &seen, None, &crate::domain::compare::Ignore::default());
+
+        let changed = item("1", &[("s", Value::S("new".into()))]);
+        let first = table.write_if(&Write::Put(changed), &unchanged).await.unwrap();
+        let second = table.write_if(&Write::Delete(key("1")), &unchanged).await.unwrap();
+        let third = table.write_if(&Write::Delete(key("1")), &Condition::default()).await.unwrap();
+
+        let applied = [first.applied, second.applied, third.applied];
+        assert_eq!(applied, [Applied::Written, Applied::ConditionFailed, Applied::Written]);
+        let page = table.scan_page(&whole(None, None, Content::Items)).await.unwrap();
+        assert!(page.items.is_empty() && page.next.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_table_describes_itself_and_a_missing_one_is_not_found() {
+        let (table, _running) = emulated().await;
+
+        let description = table.describe().await.unwrap();
+        assert_eq!((description.readiness, description.key_schema), (Readiness::Ready, schema()));
+        assert!(description.arn.is_some());
+
+        let missing = DynamoTable::new(table.client.clone(), "us-east-1:missing".parse().unwrap());
+        for failure in [
+            missing.describe().await.unwrap_err(),
+            missing.scan_page(&whole(None, None, Content::Items)).await.unwrap_err(),
+        ] {
+            assert_eq!(failure.kind, FailureKind::NotFound, "{failure}");
+            assert_eq!(failure.resource, "table `missing` in us-east-1");
+        }
+    }
+
+    #[tokio::test]
+    async fn unprocessed_keys_and_writes_are_the_ones_that_were_asked_for() {
+        let body = r#"{"Responses":{"orders":[]},"UnprocessedKeys":{"orders":{"Keys":[
+            {"name":{"S":"a"},"at":{"N":"1E0"}}]}},"ConsumedCapacity":[{"TableName":"orders","CapacityUnits":1.5}]}"#;
+        let request =
+            GetRequest { keys: vec![key("2"), key("1")], consistency: Consistency::Eventual, content: Content::Items };
+        let got = canned(&Canned::new([Answer::new(200, body)])).get_many(&request).await.unwrap();
+        assert_eq!((got.unprocessed, got.read_units), (vec![key("1")], 1.5));
+
+        let body = r#"{"UnprocessedItems":{"orders":[
+            {"DeleteRequest":{"Key":{"name":{"S":"a"},"at":{"N":"1.0"}}}},
+            {"PutRequest":{"Item":{"name":{"S":"a"},"at":{"N":"2"}}}}]}}"#;
+        let writes = [Write::Delete(key("1")), Write::Put(item("2", &[])), Write::Delete(key("3"))];
+        let left = canned(&Canned::new([Answer::new(200, body)])).write_many(&writes).await.unwrap();
+        assert_eq!(left.unprocessed, writes[..2]);
+    }
+
+    #[tokio::test]
+    async fn only_describe_is_tried_again_by_the_sdk() {
+        let busy = || Answer::new(500, r#"{"__type":"x#InternalServerError"}"#);
+        let connection = Canned::new([busy(), busy(), busy(), busy()]);
+        let table = canned(&connection);
+
+        table.scan_page(&whole(None, None, Content::Items)).await.unwrap_err();
+        let after_scan = connection.sent().len();
+        table.describe().await.unwrap_err();
+
+        assert_eq!((after_scan, connection.sent().len()), (1, 4));
+    }
+
+    #[test]
+    fn no_condition_is_no_expression() {
+        assert_eq!(Expression::of(&Condition::default()), Expression::default());
+        let terms =
+            vec![Term::Exists("name".into()), Term::NotExists("size".into()), Term::Equals("s".into(), Value::Null)];
+        let expression = Expression::of(&Condition { terms });
+        let text = "attribute_exists(#n0) AND attribute_not_exists(#n1) AND #n2 = :v2";
+        assert_eq!(expression.text.as_deref(), Some(text));
+        assert_eq!(expression.names.unwrap().len(), 3);
+        assert_eq!(expression.values.unwrap().len(), 1);
     }
 }

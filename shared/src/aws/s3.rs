@@ -71,7 +71,9 @@ impl S3Store {
             PutMode::Overwrite => request,
         };
         let error = match request.body(ByteStream::from(body)).send().await {
-            Ok(answer) => return answer.e_tag.map(Version).ok_or_else(|| PutError::Final(self.no_etag("PutObject", key))),
+            Ok(answer) => {
+                return answer.e_tag.map(Version).ok_or_else(|| PutError::Final(self.no_etag("PutObject", key)));
+            }
             Err(error) => error,
         };
         let failure = self.failed("PutObject", key, &error);
@@ -201,4 +203,86 @@ fn code<E: ProvideErrorMetadata>(error: &SdkError<E, Response>) -> Option<&str> 
 
 fn status<E>(error: &SdkError<E, Response>) -> Option<u16> {
     error.raw_response().map(|answer| answer.status().as_u16())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::canned::{Answer, Canned};
+
+    fn store(answers: impl IntoIterator<Item = Answer>) -> S3Store {
+        S3Store::new(Canned::new(answers).s3(), "bucket", "/jobs/")
+    }
+
+    fn refused(status: u16, code: &str) -> Answer {
+        Answer::new(status, format!("<Error><Code>{code}</Code><Message>No.</Message></Error>"))
+    }
+
+    fn object() -> Answer {
+        let answer = Answer::new(200, "body").with("etag", "\"1\"");
+        answer.with("last-modified", "Wed, 21 Oct 2015 07:28:00 GMT")
+    }
+
+    fn replace() -> PutMode {
+        PutMode::ReplaceIf(Version("\"1\"".into()))
+    }
+
+    #[tokio::test]
+    async fn an_object_comes_with_the_clock_of_the_store() {
+        let store = store([object().with("date", "Wed, 21 Oct 2015 07:28:30 GMT")]);
+
+        let object = store.get("a").await.unwrap().unwrap();
+
+        assert_eq!(object.version, Version("\"1\"".into()));
+        assert_eq!(object.read_at.as_second() - object.modified.as_second(), 30);
+        assert_eq!(object.body, "body");
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_a_date_is_no_answer() {
+        let failure = store([object()]).get("a").await.unwrap_err();
+
+        assert_eq!(failure.kind, FailureKind::Unavailable);
+        assert!(failure.message.contains("Date"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_lost_race_is_a_conflict() {
+        let lost = store([refused(412, "PreconditionFailed")]).put("a", Bytes::new(), PutMode::Create).await;
+        let gone = store([refused(404, "NoSuchKey")]).put("a", Bytes::new(), replace()).await;
+
+        for failure in [lost.unwrap_err(), gone.unwrap_err()] {
+            assert_eq!(failure.kind, FailureKind::Conflict, "{failure}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_put_that_met_another_is_tried_again_a_few_times() {
+        let met = || refused(409, "ConditionalRequestConflict");
+        let won = Answer::new(200, "").with("etag", "\"2\"");
+
+        let version = store([met(), met(), won]).put("a", Bytes::new(), replace()).await.unwrap();
+        let failure = store(std::iter::repeat_with(met).take(5)).put("a", Bytes::new(), replace()).await.unwrap_err();
+
+        assert_eq!(version, Version("\"2\"".into()));
+        assert_eq!(failure.kind, FailureKind::Unavailable, "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_missing_object_is_none_and_a_missing_bucket_a_failure_that_names_it() {
+        assert!(store([refused(404, "NoSuchKey")]).get("a").await.unwrap().is_none());
+
+        let get = store([refused(404, "NoSuchBucket")]).get("a").await.unwrap_err();
+        let put = store([refused(404, "NoSuchBucket")]).put("a", Bytes::new(), replace()).await.unwrap_err();
+        for failure in [get, put] {
+            assert_eq!(failure.kind, FailureKind::NotFound);
+            assert!(failure.message.starts_with("the bucket `bucket` is not there"), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_url_has_bucket_prefix_and_key() {
+        assert_eq!(store([]).url("one/manifest.json"), "s3://bucket/jobs/one/manifest.json");
+        assert_eq!(S3Store::new(Canned::default().s3(), "bucket", "").url("a"), "s3://bucket/a");
+    }
 }

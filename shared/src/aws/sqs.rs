@@ -63,7 +63,8 @@ impl SqsQueue {
         let answer = request.attribute_names(QueueAttributeName::RedrivePolicy).send().await;
         let answer = answer.map_err(|error| self.failed("GetQueueAttributes", &error))?;
         let policy = answer.attributes().and_then(|attributes| attributes.get(&QueueAttributeName::RedrivePolicy));
-        let unreadable = || self.failure("GetQueueAttributes", FailureKind::Invalid, "its redrive policy is unreadable");
+        let unreadable =
+            || self.failure("GetQueueAttributes", FailureKind::Invalid, "its redrive policy is unreadable");
         let policy = policy.filter(|policy| !policy.is_empty());
         let dead_letters = policy.map(|policy| dead_letters(policy).ok_or_else(unreadable)).transpose()?;
         Ok(QueueFacts { dead_letters })
@@ -126,7 +127,8 @@ impl WorkQueue for SqsQueue {
             .await
             .map_err(|error| self.failed("ReceiveMessage", &error))?;
         let delivery = |message: aws_sdk_sqs::types::Message| {
-            let count = message.attributes().and_then(|all| all.get(&MessageSystemAttributeName::ApproximateReceiveCount));
+            let count =
+                message.attributes().and_then(|all| all.get(&MessageSystemAttributeName::ApproximateReceiveCount));
             let receive_count = count.and_then(|count| count.parse().ok()).unwrap_or(1);
             // Without a receipt nothing can be done with the message; it comes back when its visibility ends.
             let receipt = message.receipt_handle?;
@@ -195,6 +197,7 @@ fn dead_letters(policy: &str) -> Option<DeadLetters> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aws::canned::{Answer, Canned};
 
     #[test]
     fn durations_are_rounded_up_to_whole_seconds() {
@@ -213,5 +216,52 @@ mod tests {
             assert_eq!(dead_letters(&policy), Some(expected.clone()), "{policy}");
         }
         assert_eq!(dead_letters("{}"), None);
+    }
+
+    fn queue(answers: impl IntoIterator<Item = Answer>) -> SqsQueue {
+        SqsQueue::new(Canned::new(answers).sqs(), "https://sqs.us-east-1.amazonaws.com/1/work")
+    }
+
+    fn refused(code: &str, message: &str) -> Answer {
+        let body = format!(r#"{{"__type":"com.amazonaws.sqs#{code}","message":"{message}"}}"#);
+        Answer::new(400, body).with("x-amzn-query-error", format!("{code};Sender"))
+    }
+
+    #[tokio::test]
+    async fn a_message_that_was_not_accepted_is_told_by_its_place() {
+        let body = r#"{"Successful":[{"Id":"0","MessageId":"m","MD5OfMessageBody":"0cc175b9c0f1b6a831c399e269772661"}],
+            "Failed":[{"Id":"1","Code":"InternalError","SenderFault":false,"Message":"Try again."}]}"#;
+
+        let unsent = queue([Answer::new(200, body)]).send(&["a".into(), "b".into()], Duration::ZERO).await.unwrap();
+
+        assert_eq!(unsent, [Unsent { index: 1, reason: "try again (InternalError)".into() }]);
+    }
+
+    #[tokio::test]
+    async fn a_delivery_that_is_over_cannot_be_extended_but_settled() {
+        for (code, message) in [
+            ("ReceiptHandleIsInvalid", "The receipt handle is not valid."),
+            ("AWS.SimpleQueueService.MessageNotInflight", "Not in flight."),
+            ("InvalidParameterValue", "Reason: The receipt handle has expired."),
+            ("InvalidParameterValue", "Reason: Message does not exist or is not available."),
+        ] {
+            let queue = queue([refused(code, message), refused(code, message)]);
+
+            let failure = queue.extend("receipt", Duration::from_secs(30)).await.unwrap_err();
+            assert_eq!(failure.kind, FailureKind::NotFound, "{failure}");
+            queue.settle("receipt").await.unwrap();
+        }
+        let too_long = refused("InvalidParameterValue", "Total VisibilityTimeout is beyond the limit");
+        let failure = queue([too_long]).extend("receipt", Duration::from_secs(30)).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Invalid, "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_is_missing_is_not_found() {
+        let missing = refused("AWS.SimpleQueueService.NonExistentQueue", "The specified queue does not exist.");
+
+        let failure = queue([missing]).check().await.unwrap_err();
+
+        assert_eq!(failure.kind, FailureKind::NotFound, "{failure}");
     }
 }
