@@ -1,1 +1,235 @@
 //! Logs and traces: the subscriber, OpenTelemetry export, and the field names.
+//!
+//! Everything goes to standard error or to a collector; standard output belongs to results. Traces are a convenience:
+//! without a collector nothing fails and nothing waits. Item values and keys are never logged above `debug`.
+
+use tracing::Subscriber;
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// The names of log and span fields. OpenTelemetry still marks its own as "Development", so they are all here.
+pub mod field {
+    /// The job.
+    pub const JOB_ID: &str = "dynamend.job.id";
+    /// The pass of a job over its tables.
+    pub const PASS: &str = "dynamend.pass";
+    /// Items compared.
+    pub const ITEMS_COMPARED: &str = "dynamend.items.compared";
+    /// Discrepancies found.
+    pub const DISCREPANCIES: &str = "dynamend.discrepancies";
+    /// The worker that owns a lease.
+    pub const WORKER_ID: &str = "dynamend.worker.id";
+    /// The segment of a parallel scan.
+    pub const SEGMENT: &str = "aws.dynamodb.segment";
+    /// Of how many.
+    pub const TOTAL_SEGMENTS: &str = "aws.dynamodb.total_segments";
+    /// The tables of a request.
+    pub const TABLE_NAMES: &str = "aws.dynamodb.table_names";
+    /// Capacity units that a request consumed.
+    pub const CONSUMED_CAPACITY: &str = "aws.dynamodb.consumed_capacity";
+    /// The request, as AWS knows it.
+    pub const REQUEST_ID: &str = "aws.request_id";
+    /// The region.
+    pub const REGION: &str = "cloud.region";
+    /// The queue.
+    pub const QUEUE: &str = "messaging.destination.name";
+    /// What is done with a message: `send`, `receive`, `process` or `settle`.
+    pub const QUEUE_OPERATION: &str = "messaging.operation.name";
+    /// What went wrong, by kind.
+    pub const ERROR_TYPE: &str = "error.type";
+}
+
+/// The crates whose logs are ours; a filter takes them as prefixes, so the binaries `dynamend…` are covered.
+const OUR_CRATES: [&str; 4] = ["shared", "worker", "coordinator", "dynamend"];
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line, for machines.
+    Json,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogSettings {
+    /// How lines look.
+    pub format: LogFormat,
+    /// −1 errors only, 0 warnings, 1 what our crates do, 2 every detail of it. `RUST_LOG` has precedence.
+    pub verbosity: i8,
+    /// Whether text is coloured.
+    pub color: bool,
+}
+
+/// Keeps telemetry running; dropping it sends what is left, for two seconds at most.
+#[must_use = "telemetry ends when the guard is dropped"]
+#[derive(Debug, Default)]
+pub struct Guard {
+    #[cfg(feature = "otel")]
+    traces: Option<opentelemetry_sdk::trace::SdkTracerProvider>,
+}
+
+/// Starts logs on standard error, and traces when the environment names a collector.
+///
+/// Call it once, inside a Tokio runtime. It never fails: a second call changes nothing, and a collector that cannot be
+/// used is a warning.
+pub fn init(settings: &LogSettings, service_name: &'static str) -> Guard {
+    let filter = filter(std::env::var("RUST_LOG").ok().as_deref(), settings.verbosity);
+    let registry = tracing_subscriber::registry().with(lines(settings).with_filter(filter));
+    start(registry, service_name)
+}
+
+#[cfg(feature = "otel")]
+fn start(registry: impl Subscriber + Send + Sync + for<'a> LookupSpan<'a>, service_name: &'static str) -> Guard {
+    match otel::provider(service_name) {
+        Ok(None) => {
+            let _ = registry.try_init();
+            Guard::default()
+        }
+        Ok(Some(provider)) => {
+            let _ = registry.with(otel::layer(&provider, service_name)).try_init();
+            Guard { traces: Some(provider) }
+        }
+        Err(error) => {
+            let _ = registry.try_init();
+            tracing::warn!(%error, "traces are not exported");
+            Guard::default()
+        }
+    }
+}
+
+#[cfg(not(feature = "otel"))]
+fn start(registry: impl Subscriber + Send + Sync + for<'a> LookupSpan<'a>, _service_name: &'static str) -> Guard {
+    let _ = registry.try_init();
+    Guard::default()
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        #[cfg(feature = "otel")]
+        if let Some(traces) = self.traces.take() {
+            otel::finish(traces);
+        }
+    }
+}
+
+fn lines(settings: &LogSettings) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(settings.color);
+    match settings.format {
+        LogFormat::Text => lines.with_target(settings.verbosity > 1).boxed(),
+        LogFormat::Json => lines.json().with_current_span(true).with_span_list(false).with_ansi(false).boxed(),
+    }
+}
+
+/// `RUST_LOG` as it is; without it, or when it cannot be read, what the verbosity says.
+fn filter(rust_log: Option<&str>, verbosity: i8) -> EnvFilter {
+    let asked = rust_log.filter(|directives| !directives.trim().is_empty());
+    let asked = asked.and_then(|directives| EnvFilter::try_new(directives).ok());
+    asked.unwrap_or_else(|| EnvFilter::new(directives(verbosity)))
+}
+
+fn directives(verbosity: i8) -> String {
+    let ours = |level: &str| OUR_CRATES.map(|name| format!("{name}={level}")).join(",");
+    // The SDK warns of what it returns as an error, too; said once is enough.
+    const SDK: &str = "aws_config=error,aws_smithy_runtime=error,aws_runtime=error";
+    match verbosity {
+        ..=-1 => "error".to_owned(),
+        0 => format!("warn,{SDK}"),
+        1 => format!("warn,{SDK},{}", ours("info")),
+        2.. => format!("warn,{}", ours("debug")),
+    }
+}
+
+#[cfg(feature = "otel")]
+mod otel {
+    //! Traces over OTLP, told by the standard `OTEL_…` variables of the environment.
+
+    use std::time::Duration;
+
+    use opentelemetry::trace::TracerProvider;
+    use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig};
+    use opentelemetry_sdk::Resource;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+    use tracing::Subscriber;
+    use tracing_subscriber::filter::EnvFilter;
+    use tracing_subscriber::layer::Layer;
+    use tracing_subscriber::registry::LookupSpan;
+
+    /// Time for one export.
+    const EXPORT_TIMEOUT: Duration = Duration::from_secs(1);
+
+    /// Time that the end of the program may take longer for traces.
+    const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
+
+    /// The provider, when the environment names a collector.
+    pub(super) fn provider(service_name: &'static str) -> Result<Option<SdkTracerProvider>, ExporterBuildError> {
+        let set = |name: &str| std::env::var(name).is_ok_and(|value| !value.is_empty());
+        let wanted = set("OTEL_EXPORTER_OTLP_ENDPOINT") || set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+        let disabled = std::env::var("OTEL_SDK_DISABLED").is_ok_and(|value| value.eq_ignore_ascii_case("true"));
+        if !wanted || disabled || tokio::runtime::Handle::try_current().is_err() {
+            return Ok(None);
+        }
+        let exporter = SpanExporter::builder().with_tonic().with_timeout(EXPORT_TIMEOUT).build()?;
+        let resource = Resource::builder();
+        let resource =
+            if set("OTEL_SERVICE_NAME") { resource } else { resource.with_service_name(service_name) }.build();
+        Ok(Some(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build()))
+    }
+
+    /// Our own spans, whatever is logged; not those of the exporter itself.
+    pub(super) fn layer<S>(provider: &SdkTracerProvider, service_name: &'static str) -> impl Layer<S> + use<S>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let ours = super::OUR_CRATES.map(|name| format!("{name}=info")).join(",");
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer(service_name))
+            .with_filter(EnvFilter::new(format!("off,{ours}")))
+    }
+
+    /// Sends what is left. A collector that does not answer is nobody's failure.
+    pub(super) fn finish(provider: SdkTracerProvider) {
+        // On a thread of its own: the exporter needs the runtime, whose only thread may be this one.
+        let (done, finished) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let _ = provider.shutdown_with_timeout(FINISH_TIMEOUT);
+            let _ = done.send(());
+        });
+        let _ = finished.recv_timeout(FINISH_TIMEOUT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rust_log_has_precedence_unless_it_cannot_be_read() {
+        assert_eq!(filter(Some("trace"), 0).to_string(), "trace");
+        for unusable in [None, Some(""), Some("=====")] {
+            assert_eq!(filter(unusable, -1).to_string(), "error", "{unusable:?}");
+        }
+    }
+
+    #[test]
+    fn every_verbosity_is_a_readable_filter() {
+        for verbosity in [i8::MIN, -1, 0, 1, 2, i8::MAX] {
+            EnvFilter::try_new(directives(verbosity)).unwrap();
+        }
+        assert!(directives(1).contains("shared=info") && directives(2).contains("worker=debug"));
+    }
+
+    #[test]
+    fn lines_come_in_both_forms() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let settings = LogSettings { format, ..LogSettings::default() };
+            let quiet = EnvFilter::new("off");
+            let subscriber = tracing_subscriber::registry().with(lines(&settings).with_filter(quiet));
+            tracing::subscriber::with_default(subscriber, || tracing::info!("unseen"));
+        }
+    }
+}
