@@ -77,7 +77,7 @@ impl Canned {
         aws_sdk_s3::Client::from_conf(config.build())
     }
 
-    fn http(&self) -> SharedHttpClient {
+    pub(super) fn http(&self) -> SharedHttpClient {
         let connector = SharedHttpConnector::new(self.clone());
         http_client_fn(move |_, _| connector.clone())
     }

@@ -6,6 +6,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::operation::RequestId;
 use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
 use aws_smithy_runtime_api::http::Response;
+use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use serde::Deserialize;
 
@@ -127,17 +128,28 @@ fn throttling_reasons(answer: &Response) -> Vec<String> {
 /// No answer to go by: credentials that could not be had are told from a service that could not be reached.
 fn without_answer(error: &(dyn Error + 'static), otherwise: FailureKind) -> (FailureKind, String) {
     let innermost = causes(error).last().map(|cause| one_line(&cause.to_string())).unwrap_or_default();
-    let Some(credentials) = causes(error).find_map(|cause| cause.downcast_ref::<CredentialsError>()) else {
+    // A role's credentials fail because those that assume it do: the innermost failure is the one that counts.
+    let Some(credentials) = causes(error).filter_map(|cause| cause.downcast_ref::<CredentialsError>()).last() else {
         let no_identity = innermost.contains("no auth scheme") || innermost.contains("identity resolver");
         return if no_identity { (FailureKind::Denied, no_credentials(&innermost)) } else { (otherwise, innermost) };
     };
+    // The role's or the profile's own call may have been answered, by STS or SSO; those answers mean what they say.
+    if let Some(answer) = causes(credentials).find_map(|cause| cause.downcast_ref::<ErrorMetadata>()) {
+        let kind = match kind_of_answer(answer.code().unwrap_or_default(), 403) {
+            passing @ (FailureKind::Throttled | FailureKind::Unavailable) => passing,
+            _ => FailureKind::Denied,
+        };
+        let code = answer.code().map(|code| format!(" ({code})")).unwrap_or_default();
+        return (kind, no_credentials(&format!("{}{code}", one_line(answer.message().unwrap_or("no reason given")))));
+    }
     let unreachable = causes(credentials).any(|cause| cause.is::<ConnectorError>());
     let kind = match credentials {
         CredentialsError::ProviderTimedOut(_) => FailureKind::Unavailable,
         CredentialsError::ProviderError(_) if unreachable => FailureKind::Unavailable,
         _ => FailureKind::Denied,
     };
-    (kind, no_credentials(&innermost))
+    // The list of all places that were looked at is no line for a person.
+    (kind, no_credentials(innermost.split(". Attempted").next().unwrap_or_default()))
 }
 
 fn no_credentials(cause: &str) -> String {

@@ -89,6 +89,13 @@ struct Identity {
     external_id: Option<String>,
 }
 
+impl Identity {
+    /// Who assumes the role.
+    fn without_role(&self) -> Self {
+        Self { profile: self.profile.clone(), ..Self::default() }
+    }
+}
+
 #[derive(Default)]
 struct Cache {
     sessions: HashMap<Identity, SharedCredentialsProvider>,
@@ -192,8 +199,7 @@ impl Clients {
             return Err(invalid("AssumeRole", format!("device `{}`", mfa.serial), message));
         };
         let mut cache = self.cache.lock().await;
-        let own = Identity { role_arn: None, external_id: None, ..identity.clone() };
-        let config = self.config(&mut cache, &own, Some(region)).await;
+        let config = self.config(&mut cache, &identity.without_role(), Some(region)).await;
         let config = self.for_sts(&config).await;
         let sts = aws_sdk_sts::config::Builder::from(&config).timeout_config(timeouts(STORE_TIMEOUT));
         let request = aws_sdk_sts::Client::from_conf(sts.build()).assume_role().role_arn(&role_arn);
@@ -248,26 +254,44 @@ impl Clients {
         if let Some(config) = cache.configs.get(&key) {
             return config.clone();
         }
-        let mut loader = self.loader(region);
-        if let Some(session) = cache.sessions.get(identity) {
-            loader = loader.credentials_provider(session.clone());
-        } else if let Some(profile) = &identity.profile {
-            loader = loader.credentials_provider(self.profile_credentials(profile, region).await);
-        }
-        if let Some(profile) = &identity.profile {
-            loader = loader.profile_name(profile);
-        }
-        let mut config = Box::pin(loader.load()).await;
-        if let (Some(role_arn), false) = (&identity.role_arn, cache.sessions.contains_key(identity)) {
-            let mut role = AssumeRoleProvider::builder(role_arn).session_name(SESSION_NAME);
-            if let Some(external_id) = &identity.external_id {
-                role = role.external_id(external_id);
+        let session = cache.sessions.get(identity).cloned();
+        let config = match (&identity.role_arn, session) {
+            (Some(role_arn), None) => {
+                let own = Box::pin(self.config(cache, &identity.without_role(), region)).await;
+                self.assuming(role_arn, identity.external_id.as_deref(), own).await
             }
-            let role = role.configure(&self.for_sts(&config).await).build().await;
-            config = config.into_builder().credentials_provider(SharedCredentialsProvider::new(role)).build();
-        }
+            (_, session) => self.load(identity.profile.as_deref(), region, session).await,
+        };
         cache.configs.insert(key, config.clone());
         config
+    }
+
+    async fn load(
+        &self,
+        profile: Option<&str>,
+        region: Option<&str>,
+        session: Option<SharedCredentialsProvider>,
+    ) -> SdkConfig {
+        let mut loader = self.loader(region);
+        if let Some(profile) = profile {
+            loader = loader.profile_name(profile);
+        }
+        loader = match (session, profile) {
+            (Some(session), _) => loader.credentials_provider(session),
+            (None, Some(profile)) => loader.credentials_provider(self.profile_credentials(profile, region).await),
+            (None, None) => loader,
+        };
+        Box::pin(loader.load()).await
+    }
+
+    /// The same configuration with the credentials of a role, which renew themselves.
+    async fn assuming(&self, role_arn: &str, external_id: Option<&str>, config: SdkConfig) -> SdkConfig {
+        let mut role = AssumeRoleProvider::builder(role_arn).session_name(SESSION_NAME);
+        if let Some(external_id) = external_id {
+            role = role.external_id(external_id);
+        }
+        let role = role.configure(&self.for_sts(&config).await).build().await;
+        config.into_builder().credentials_provider(SharedCredentialsProvider::new(role)).build()
     }
 
     /// The same configuration for STS, which answers where the settings say.
@@ -409,6 +433,34 @@ fn http_client() -> SharedHttpClient {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aws::canned::{Answer, Canned};
+
+    fn role() -> Access {
+        let role_arn = Some("arn:aws:iam::1:role/reader".to_owned());
+        Access { role_arn, external_id: Some("agreed".into()), ..Access::default() }
+    }
+
+    /// Clients whose own credentials are a session, so that nothing is looked for outside.
+    async fn canned(connection: &Canned) -> Clients {
+        let clients = Clients { http: connection.http(), ..Clients::new(ClientSettings::default()) };
+        let session = Session(Credentials::new("id", "secret", None, None, "tests"));
+        let own = clients.identity(&Access::default());
+        clients.cache.lock().await.sessions.insert(own, SharedCredentialsProvider::new(session));
+        clients
+    }
+
+    fn assumed() -> Answer {
+        Answer::new(
+            200,
+            "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>a</AccessKeyId>\
+             <SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>\
+             <Expiration>2999-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>",
+        )
+    }
+
+    fn tables() -> Answer {
+        Answer::new(200, r#"{"TableNames":[]}"#)
+    }
 
     fn side(text: &str, access: Access) -> Side {
         Side { table: text.parse().unwrap(), table_id: None, access }
@@ -483,6 +535,50 @@ mod tests {
 
         assert_eq!(failure.kind, FailureKind::Denied, "{failure}");
         assert!(failure.message.contains("dynamend-no-such-profile"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_role_is_assumed_with_its_external_id() {
+        let connection = Canned::new([assumed(), tables()]);
+        let client = canned(&connection).await.dynamodb(&side("us-east-1:orders", role())).await.unwrap();
+
+        client.list_tables().send().await.unwrap();
+
+        let assume = &connection.sent()[0];
+        assert!(assume.contains("Action=AssumeRole") && assume.contains("ExternalId=agreed"), "{assume}");
+        assert!(assume.contains("RoleSessionName=dynamend"), "{assume}");
+    }
+
+    #[tokio::test]
+    async fn a_role_that_is_refused_is_denied_in_the_words_of_the_service() {
+        let body =
+            "<ErrorResponse><Error><Code>AccessDenied</Code><Message>Not yours.</Message></Error></ErrorResponse>";
+        let clients = canned(&Canned::new([Answer::new(403, body)])).await;
+        let client = clients.dynamodb(&side("us-east-1:orders", role())).await.unwrap();
+
+        let error = client.list_tables().send().await.unwrap_err();
+        let failure = classify::failure("ListTables", "here".into(), &error);
+
+        assert_eq!(failure.kind, FailureKind::Denied, "{failure}");
+        assert_eq!(failure.message, "no usable AWS credentials: not yours (AccessDenied)");
+    }
+
+    #[tokio::test]
+    async fn signing_in_serves_every_region_and_endpoint_of_the_identity() {
+        let connection = Canned::new([assumed(), tables(), tables()]);
+        let clients = canned(&connection).await;
+        let mfa = Mfa { serial: "arn:aws:iam::1:mfa/me".into(), token: "123456".into() };
+
+        clients.sign_in(&role(), "us-east-1", &mfa).await.unwrap();
+        let local = Access { endpoint_url: Some("http://127.0.0.1:1".into()), ..role() };
+        for side in [side("us-east-1:orders", role()), side("eu-west-1:orders", local)] {
+            let client = clients.dynamodb(&side).await.unwrap();
+            client.list_tables().send().await.unwrap();
+        }
+
+        let sent = connection.sent();
+        assert!(sent[0].contains("SerialNumber=") && sent[0].contains("TokenCode=123456"), "{}", sent[0]);
+        assert_eq!(sent.iter().filter(|body| body.contains("AssumeRole")).count(), 1);
     }
 
     #[tokio::test]
