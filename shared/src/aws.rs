@@ -9,6 +9,8 @@ mod canned;
 pub mod classify;
 pub mod clients;
 mod convert;
+mod credentials;
 pub mod dynamodb;
+mod expression;
 pub mod s3;
 pub mod sqs;

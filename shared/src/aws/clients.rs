@@ -16,8 +16,7 @@ use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::Provider;
@@ -28,6 +27,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use super::classify;
+use super::credentials::{NamedProfile, Session};
 use crate::domain::job::{Access, Side};
 use crate::ports::failure::{Failure, FailureKind};
 
@@ -213,7 +213,7 @@ impl Clients {
             resource: resource(),
             message: "the answer has no credentials".to_owned(),
         })?;
-        let session = Session(Credentials::new(
+        let session = Session::new(Credentials::new(
             credentials.access_key_id,
             credentials.secret_access_key,
             Some(credentials.session_token),
@@ -325,7 +325,7 @@ impl Clients {
             .with_behavior_version(Some(BehaviorVersion::v2026_01_12()))
             .with_http_client(self.http.clone());
         let provider = ProfileFileCredentialsProvider::builder().profile_name(profile).configure(&config).build();
-        NamedProfile { name: profile.to_owned(), provider }
+        NamedProfile::new(profile, provider)
     }
 
     /// The endpoint of the settings, unless the environment names one for this very service.
@@ -354,48 +354,6 @@ pub fn queue_region(url: &str) -> Option<String> {
         _ => return None,
     };
     Some(region.to_owned())
-}
-
-/// The credentials of a profile; says its name when there are none.
-#[derive(Debug)]
-struct NamedProfile {
-    name: String,
-    provider: ProfileFileCredentialsProvider,
-}
-
-impl ProvideCredentials for NamedProfile {
-    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        future::ProvideCredentials::new(async move {
-            self.provider.provide_credentials().await.map_err(|error| match error {
-                CredentialsError::CredentialsNotLoaded(_) => CredentialsError::invalid_configuration(format!(
-                    "the profile `{}` is not defined, or names no credentials",
-                    self.name
-                )),
-                other => other,
-            })
-        })
-    }
-}
-
-/// Temporary credentials that cannot be renewed without a new code.
-#[derive(Debug)]
-struct Session(Credentials);
-
-impl ProvideCredentials for Session {
-    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        let ended = self.0.expiry().is_some_and(|expiry| expiry <= SystemTime::now());
-        future::ProvideCredentials::ready(if ended {
-            Err(CredentialsError::invalid_configuration("the session ended; sign in again with a new code"))
-        } else {
-            Ok(self.0.clone())
-        })
-    }
 }
 
 /// The endpoint that the environment names for one service.
@@ -443,7 +401,7 @@ mod tests {
     /// Clients whose own credentials are a session, so that nothing is looked for outside.
     async fn canned(connection: &Canned) -> Clients {
         let clients = Clients { http: connection.http(), ..Clients::new(ClientSettings::default()) };
-        let session = Session(Credentials::new("id", "secret", None, None, "tests"));
+        let session = Session::new(Credentials::new("id", "secret", None, None, "tests"));
         let own = clients.identity(&Access::default());
         clients.cache.lock().await.sessions.insert(own, SharedCredentialsProvider::new(session));
         clients
@@ -589,15 +547,5 @@ mod tests {
         let failure = clients.sign_in(&Access::default(), "us-east-1", &mfa).await.unwrap_err();
 
         assert_eq!(failure.kind, FailureKind::Invalid);
-    }
-
-    #[tokio::test]
-    async fn a_session_that_ended_asks_for_a_new_code() {
-        let ended = Some(SystemTime::UNIX_EPOCH);
-        let session = Session(Credentials::new("id", "secret", None, ended, "tests"));
-
-        let error = session.provide_credentials().await.unwrap_err();
-
-        assert!(format!("{error:?}").contains("sign in again"), "{error:?}");
     }
 }

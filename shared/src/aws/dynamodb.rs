@@ -1,12 +1,10 @@
 //! A DynamoDB table, as the port wants it: one request per call, consumed capacity always asked for.
 
-use std::collections::HashMap;
-
 use async_trait::async_trait;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConsumedCapacity, DeleteRequest, KeysAndAttributes, PutRequest, ReturnConsumedCapacity,
-    ScalarAttributeType, TableDescription, TableStatus, WriteRequest,
+    ConsumedCapacity, DeleteRequest, KeysAndAttributes, PutRequest, ReturnConsumedCapacity, ScalarAttributeType,
+    TableDescription, TableStatus, WriteRequest,
 };
 use aws_sdk_dynamodb::{Client, types};
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -14,15 +12,16 @@ use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::classify;
-use super::convert::{SdkItem, Unreadable, item_from_sdk, item_to_sdk, value_to_sdk};
-use crate::domain::condition::{Condition, Term, Write};
+use super::convert::{SdkItem, Unreadable, item_from_sdk, item_to_sdk};
+use super::expression::{Expression, projection};
+use crate::domain::condition::{Condition, Write};
 use crate::domain::job::Consistency;
 use crate::domain::key::{Key, KeyAttribute, KeySchema, KeyType};
 use crate::domain::table_ref::TableRef;
 use crate::domain::value::{Item, Value};
 use crate::ports::failure::{Failure, FailureKind};
 use crate::ports::table::{
-    Applied, Batch, Content, Description, GetRequest, Got, Page, Readiness, ScanRequest, Table, WriteAnswer,
+    Applied, Batch, Description, GetRequest, Got, Page, Readiness, ScanRequest, Table, WriteAnswer,
 };
 
 /// One table, reached through one client.
@@ -319,52 +318,6 @@ fn key_schema(table: &TableDescription) -> Option<KeySchema> {
     Some(KeySchema { partition: attribute(types::KeyType::Hash)?, sort })
 }
 
-/// A projection on the key attributes, by placeholder because names may be reserved words.
-fn projection(content: &Content) -> (Option<String>, Option<HashMap<String, String>>) {
-    match content {
-        Content::Items => (None, None),
-        Content::Keys(schema) => {
-            let names: HashMap<String, String> =
-                schema.names().enumerate().map(|(n, name)| (format!("#k{n}"), name.to_owned())).collect();
-            let placeholders: Vec<String> = (0..names.len()).map(|n| format!("#k{n}")).collect();
-            (Some(placeholders.join(", ")), Some(names))
-        }
-    }
-}
-
-/// A condition as the service reads it; empty when nothing is asked.
-#[derive(Debug, Default, PartialEq)]
-struct Expression {
-    text: Option<String>,
-    names: Option<HashMap<String, String>>,
-    values: Option<HashMap<String, AttributeValue>>,
-}
-
-impl Expression {
-    fn of(condition: &Condition) -> Self {
-        let mut names = HashMap::new();
-        let mut values = HashMap::new();
-        let mut terms = Vec::with_capacity(condition.terms.len());
-        for (n, term) in condition.terms.iter().enumerate() {
-            let (Term::Exists(name) | Term::NotExists(name) | Term::Equals(name, _)) = term;
-            names.insert(format!("#n{n}"), name.clone());
-            terms.push(match term {
-                Term::Exists(_) => format!("attribute_exists(#n{n})"),
-                Term::NotExists(_) => format!("attribute_not_exists(#n{n})"),
-                Term::Equals(_, value) => {
-                    values.insert(format!(":v{n}"), value_to_sdk(value));
-                    format!("#n{n} = :v{n}")
-                }
-            });
-        }
-        Self {
-            text: (!terms.is_empty()).then(|| terms.join(" AND ")),
-            names: (!names.is_empty()).then_some(names),
-            values: (!values.is_empty()).then_some(values),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
@@ -374,6 +327,7 @@ mod tests {
     use super::*;
     use crate::aws::canned::{Answer, Canned};
     use crate::domain::number::Number;
+    use crate::ports::table::Content;
 
     fn schema() -> KeySchema {
         KeySchema {
@@ -543,17 +497,5 @@ mod tests {
         table.describe().await.unwrap_err();
 
         assert_eq!((after_scan, connection.sent().len()), (1, 4));
-    }
-
-    #[test]
-    fn no_condition_is_no_expression() {
-        assert_eq!(Expression::of(&Condition::default()), Expression::default());
-        let terms =
-            vec![Term::Exists("name".into()), Term::NotExists("size".into()), Term::Equals("s".into(), Value::Null)];
-        let expression = Expression::of(&Condition { terms });
-        let text = "attribute_exists(#n0) AND attribute_not_exists(#n1) AND #n2 = :v2";
-        assert_eq!(expression.text.as_deref(), Some(text));
-        assert_eq!(expression.names.unwrap().len(), 3);
-        assert_eq!(expression.values.unwrap().len(), 1);
     }
 }
