@@ -1,0 +1,187 @@
+//! Rules of the design that no type can hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use serde_json::Value as Json;
+
+use crate::licences::satisfied;
+
+/// What pure code does not know.
+const IMPURE: [&str; 13] = [
+    "tokio",
+    "aws_config",
+    "aws_credential",
+    "aws_sdk",
+    "aws_smithy",
+    "async",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::process",
+    "Instant",
+    "SystemTime",
+    "Timestamp::now",
+];
+
+/// The programs that users run; `tests` is none of them.
+const PRODUCT: [&str; 3] = ["coordinator", "worker", "shared"];
+
+/// Crates that must not be in the product: the SDK's old HTTP and TLS stack, which its default features bring back.
+const FORBIDDEN: [(&str, &str); 2] = [("hyper", "0."), ("rustls", "0.21.")];
+
+/// The licences that a dependency may have, as long as there is no `deny.toml`.
+const LICENCES: [&str; 9] = [
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "ISC",
+    "MIT",
+    "Unicode-3.0",
+    "Zlib",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in the workspace").to_owned()
+}
+
+/// Every file below the folder, without what Git and Cargo keep there.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let skipped = [".git", "target", ".dynamend", "node_modules"];
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("the folder can be read") {
+        let path = entry.expect("the folder can be read").path();
+        if skipped.iter().any(|name| path.file_name().is_some_and(|file| file == *name)) {
+            continue;
+        }
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+fn text(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))).into_owned()
+}
+
+/// What Cargo knows of the packages that this machine builds with.
+fn metadata() -> &'static Json {
+    static METADATA: OnceLock<Json> = OnceLock::new();
+    METADATA.get_or_init(|| {
+        let output = |command: &mut Command| {
+            let output = command.current_dir(root()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+            assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).expect("the output is text")
+        };
+        let version = output(Command::new("rustc").arg("-vV"));
+        let host = version.lines().find_map(|line| line.strip_prefix("host: ")).expect("rustc names its host");
+        let arguments = ["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", host];
+        serde_json::from_str(&output(Command::new(env!("CARGO")).args(arguments))).expect("the output is JSON")
+    })
+}
+
+fn field<'a>(json: &'a Json, name: &str) -> &'a str {
+    json[name].as_str().unwrap_or_else(|| panic!("`{name}` is no text in {json}"))
+}
+
+fn list<'a>(json: &'a Json, name: &str) -> &'a [Json] {
+    json[name].as_array().unwrap_or_else(|| panic!("`{name}` is no list in {json}"))
+}
+
+/// Name and version of every package that is compiled into the product, build scripts left out.
+fn normal_dependencies() -> BTreeSet<(String, String)> {
+    let metadata = metadata();
+    let packages: BTreeMap<&str, &Json> =
+        list(metadata, "packages").iter().map(|one| (field(one, "id"), one)).collect();
+    let nodes: BTreeMap<&str, &Json> =
+        list(&metadata["resolve"], "nodes").iter().map(|one| (field(one, "id"), one)).collect();
+    let members = list(metadata, "workspace_members").iter().filter_map(Json::as_str);
+    let mut open: Vec<&str> = members.filter(|id| PRODUCT.contains(&field(packages[id], "name"))).collect();
+    let mut seen: BTreeSet<&str> = open.iter().copied().collect();
+    while let Some(id) = open.pop() {
+        let edges = list(nodes[id], "deps").iter();
+        let normal = edges.filter(|edge| list(edge, "dep_kinds").iter().any(|kind| kind["kind"].is_null()));
+        open.extend(normal.map(|edge| field(edge, "pkg")).filter(|id| seen.insert(id)));
+    }
+    let name_and_version = |id| (field(packages[id], "name").to_owned(), field(packages[id], "version").to_owned());
+    seen.into_iter().map(name_and_version).collect()
+}
+
+#[test]
+fn the_domain_is_pure() {
+    let sources = files(&root().join("shared/src/domain"));
+    assert!(sources.len() > 10, "the domain is elsewhere: {sources:?}");
+    for path in sources {
+        for (number, line) in text(&path).lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            let found = IMPURE.iter().find(|word| code.contains(**word));
+            assert!(found.is_none(), "{}:{}: {line}", path.display(), number + 1);
+        }
+    }
+}
+
+#[test]
+fn no_file_knows_the_machine_it_was_written_on() {
+    // Written in two parts, so that this file passes.
+    let work = concat!("/wo", "rk/");
+    for path in files(&root()) {
+        let text = text(&path);
+        let is_absolute = |at: usize| {
+            let before = text[..at].chars().next_back();
+            before.is_none_or(|symbol| !(symbol.is_alphanumeric() || "._-}~".contains(symbol)))
+        };
+        let found = text.match_indices(work).any(|(at, _)| is_absolute(at));
+        assert!(!found, "{} names {work}", path.display());
+    }
+}
+
+#[test]
+fn dependencies_come_from_the_public_registries_only() {
+    for line in text(&root().join("Cargo.lock")).lines().filter(|line| line.starts_with("source = ")) {
+        assert_eq!(line, r#"source = "registry+https://github.com/rust-lang/crates.io-index""#);
+    }
+    for line in text(&root().join("tests/requirements.txt")).lines().filter(|line| !line.starts_with('#')) {
+        let (name, version) = line.split_once("==").unwrap_or_else(|| panic!("`{line}` is not pinned"));
+        let plain = |part: &str| part.chars().all(|symbol| symbol.is_ascii_alphanumeric() || "._-".contains(symbol));
+        assert!(plain(name) && plain(version), "{line}");
+    }
+    assert!(!root().join(".cargo/config.toml").exists(), "a registry would be replaced for everyone");
+}
+
+#[test]
+fn the_product_has_one_http_and_one_tls_stack() {
+    let dependencies = normal_dependencies();
+
+    assert!(dependencies.iter().any(|(name, _)| name == "aws-sdk-dynamodb"), "the graph was not followed");
+    for (name, version) in dependencies {
+        let forbidden = FORBIDDEN.iter().any(|(crate_, prefix)| name == *crate_ && version.starts_with(prefix));
+        assert!(!forbidden, "{name} {version} is back; `cargo tree -e normal -i {name}@{version}` says by whom");
+    }
+}
+
+#[test]
+fn every_dependency_has_an_allowed_licence() {
+    let allowed = allowed_licences();
+    for package in list(metadata(), "packages") {
+        let licence = package["license"].as_str().unwrap_or_else(|| panic!("{} has none", field(package, "name")));
+        assert!(satisfied(licence, &allowed), "{} has the licence {licence}", field(package, "name"));
+    }
+}
+
+/// The list `allow` under `[licenses]` in `deny.toml`.
+fn allowed_licences() -> Vec<String> {
+    let path = root().join("deny.toml");
+    if !path.exists() {
+        return LICENCES.map(str::to_owned).into();
+    }
+    let text = text(&path);
+    let section = text.split_once("[licenses]").expect("deny.toml has `[licenses]`").1;
+    let list = section.split_once("allow = [").expect("`[licenses]` has `allow`").1;
+    let entries = list.split_once(']').expect("the list ends").0.lines();
+    let code = entries.map(|line| line.split('#').next().unwrap_or_default()).collect::<String>();
+    code.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
