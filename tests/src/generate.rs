@@ -166,8 +166,8 @@ pub fn pair_of_tables(schema: &KeySchema, seed: u64, items: usize, shares: Share
     let mut master = table(schema, seed, items + extra);
     master.shuffle(&mut random);
     let mut slave = master.split_off(items);
-    let mut expected = Differences::default();
-    expected.extra = slave.iter().map(|item| key_text(schema, item)).collect();
+    let extra = slave.iter().map(|item| key_text(schema, item)).collect();
+    let mut expected = Differences { extra, ..Differences::default() };
     for (index, item) in master.iter().enumerate() {
         if index < missing {
             expected.missing.insert(key_text(schema, item));

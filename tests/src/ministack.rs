@@ -16,13 +16,14 @@ use crate::wait::{self, DEADLINE};
 
 const SERVICES: &str = "sqs,s3,sts";
 
-/// Tries to find a port that no other process takes between our look and the server's start.
+/// How often a port is looked for that no other process takes before the server has it.
 const STARTS: usize = 3;
 
 /// Runs its arguments until they end or its standard input closes, then kills its whole process group.
 ///
-/// The input is a pipe that this process holds: however the test process ends, the emulator ends too.
-const SUPERVISOR: &str = r#"("$@" </dev/null; kill -KILL 0) & read -r _; kill -KILL 0"#;
+/// The input is a pipe that this process holds: however the test process ends, the emulator ends too, and its home
+/// goes with it.
+const SUPERVISOR: &str = r#"("$@" </dev/null; kill -KILL 0) & read -r _; rm -rf "$HOME"; kill -KILL 0"#;
 
 /// The running emulator.
 #[derive(Debug)]
