@@ -24,6 +24,7 @@ const WRITES_PER_BATCH: usize = 25;
 #[derive(Debug)]
 pub struct DynamoDb {
     address: SocketAddr,
+    client: Client,
     stop: Option<oneshot::Sender<()>>,
     server: Option<JoinHandle<()>>,
 }
@@ -53,7 +54,7 @@ impl DynamoDb {
             runtime.shutdown_timeout(Duration::from_secs(1));
         });
         let address = address.recv().expect("the server starts");
-        Self { address, stop: Some(stop), server: Some(server) }
+        Self { address, client: client(address), stop: Some(stop), server: Some(server) }
     }
 
     /// Its URL.
@@ -64,14 +65,8 @@ impl DynamoDb {
 
     /// An SDK client for it, built apart from the code under test.
     #[must_use]
-    pub fn client(&self) -> Client {
-        let config = aws_sdk_dynamodb::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(REGION))
-            .credentials_provider(credentials())
-            .endpoint_url(self.endpoint())
-            .build();
-        Client::from_conf(config)
+    pub fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Creates an empty table.
@@ -81,7 +76,7 @@ impl DynamoDb {
             let element = KeySchemaElement::builder().attribute_name(&attribute.name).key_type(role).build();
             element.expect("name and role are set")
         });
-        self.client()
+        self.client
             .create_table()
             .table_name(table)
             .billing_mode(BillingMode::PayPerRequest)
@@ -100,11 +95,10 @@ impl DynamoDb {
 
     /// Puts the items, however many; no two may have the same key.
     pub async fn put_all(&self, table: &str, items: &[Item]) {
-        let client = self.client();
         for batch in items.chunks(WRITES_PER_BATCH) {
             let mut writes: Vec<WriteRequest> = batch.iter().map(put_request).collect();
             while !writes.is_empty() {
-                let request = client.batch_write_item().request_items(table, writes);
+                let request = self.client.batch_write_item().request_items(table, writes);
                 let answer = request.send().await.unwrap_or_else(|error| panic!("puts to {table}: {error:?}"));
                 writes = answer.unprocessed_items.and_then(|mut left| left.remove(table)).unwrap_or_default();
             }
@@ -113,10 +107,9 @@ impl DynamoDb {
 
     /// Reads the whole table, strongly consistent.
     pub async fn read_all(&self, table: &str) -> Vec<Item> {
-        let client = self.client();
         let (mut items, mut next) = (Vec::new(), None);
         loop {
-            let request = client.scan().table_name(table).consistent_read(true).set_exclusive_start_key(next);
+            let request = self.client.scan().table_name(table).consistent_read(true).set_exclusive_start_key(next);
             let page = request.send().await.unwrap_or_else(|error| panic!("scan of {table}: {error:?}"));
             items.extend(page.items().iter().map(from_sdk));
             next = page.last_evaluated_key;
@@ -130,7 +123,7 @@ impl DynamoDb {
     pub async fn delete(&self, table: &str, schema: &KeySchema, item: &Item) {
         let mut key = to_sdk(item);
         key.retain(|name, _| schema.names().any(|known| known == name));
-        let request = self.client().delete_item().table_name(table).set_key(Some(key));
+        let request = self.client.delete_item().table_name(table).set_key(Some(key));
         request.send().await.unwrap_or_else(|error| panic!("delete from {table}: {error:?}"));
     }
 }
@@ -143,6 +136,16 @@ impl Drop for DynamoDb {
             panic!("the embedded DynamoDB panicked");
         }
     }
+}
+
+fn client(address: SocketAddr) -> Client {
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(REGION))
+        .credentials_provider(credentials())
+        .endpoint_url(format!("http://{address}"))
+        .build();
+    Client::from_conf(config)
 }
 
 fn definition(attribute: &KeyAttribute) -> AttributeDefinition {
