@@ -9,7 +9,7 @@ use shared::domain::key::{Key, KeySchema};
 use shared::domain::value::Item;
 use tests::generate::{cases, item, key_schema, number, value};
 use tests::oracle::{differing_attributes, key_text, plain_decimal, value_text};
-use tests::vary::{mutate, respell, respell_number};
+use tests::vary::{mutate, one_digit_apart, respell, respell_number};
 
 fn schema_and_item() -> impl Strategy<Value = (KeySchema, Item)> {
     key_schema().prop_flat_map(|schema| (Just(schema.clone()), item(&schema)))
@@ -57,6 +57,16 @@ proptest! {
     }
 
     #[test]
+    fn every_digit_of_a_number_counts(number in number(), seed in any::<u64>()) {
+        let respelled = respell_number(&number, &mut StdRng::seed_from_u64(seed));
+
+        for other in one_digit_apart(&number) {
+            prop_assert_ne!(&other, &number);
+            prop_assert_ne!(&other, &respelled);
+        }
+    }
+
+    #[test]
     fn an_item_in_another_spelling_is_equal((schema, item) in schema_and_item(), seed in any::<u64>()) {
         let respelled = respell(&item, &mut StdRng::seed_from_u64(seed));
 
@@ -99,10 +109,14 @@ proptest! {
     }
 
     #[test]
-    fn keys_are_equal_exactly_when_the_oracle_says_so((schema, one, other) in schema_and_two_items(), same_partition in any::<bool>()) {
-        let mut other = other;
-        if same_partition {
-            other.insert(schema.partition.name.clone(), one[&schema.partition.name].clone());
+    fn keys_are_equal_exactly_when_the_oracle_says_so(
+        (schema, one, mut other) in schema_and_two_items(),
+        same in 0..3_usize,
+        seed in any::<u64>(),
+    ) {
+        let respelled = respell(&one, &mut StdRng::seed_from_u64(seed));
+        for name in schema.names().take(same) {
+            other.insert(name.to_owned(), respelled[name].clone());
         }
         let (first, second) = (Key::of(&schema, &one).unwrap(), Key::of(&schema, &other).unwrap());
 

@@ -64,6 +64,25 @@ pub fn respell_number(number: &Number, random: &mut StdRng) -> Number {
     Number::parse(&text).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// The numbers that differ in one significant digit; a table can hold them when it can hold this one.
+#[must_use]
+pub fn one_digit_apart(number: &Number) -> Vec<Number> {
+    let text = number.text();
+    let mantissa = text.find(['e', 'E']).unwrap_or(text.len());
+    let digits = text[..mantissa].match_indices(|symbol: char| symbol.is_ascii_digit());
+    let digits: Vec<(usize, &str)> = digits.collect();
+    let is_significant = |(_, digit): &(usize, &str)| *digit != "0";
+    let first = digits.iter().position(is_significant);
+    let last = digits.iter().rposition(is_significant);
+    // Of a zero, the last digit.
+    let (first, last) = first.zip(last).unwrap_or((digits.len() - 1, digits.len() - 1));
+    let changed = digits[first..=last].iter().map(|&(at, digit)| {
+        let digit = if digit == "9" { "8".to_owned() } else { char::from(digit.as_bytes()[0] + 1).to_string() };
+        Number::parse(&[&text[..at], &digit, &text[at + 1..]].concat()).unwrap_or_else(|error| panic!("{error}"))
+    });
+    changed.collect()
+}
+
 fn respell_value(value: &Value, random: &mut StdRng) -> Value {
     match value {
         Value::N(number) => Value::N(respell_number(number, random)),
@@ -125,21 +144,6 @@ fn add(attributes: &mut Item) {
     attributes.insert(ADDED.to_owned(), if again { Value::Bool(true) } else { Value::Null });
 }
 
-/// Changes one significant digit, so that the number stays within what a table can hold.
 fn change_digit(number: &Number, random: &mut StdRng) -> Number {
-    let text = number.text();
-    let mantissa = text.find(['e', 'E']).unwrap_or(text.len());
-    let mut symbols = text.as_bytes().to_vec();
-    let digits: Vec<usize> = (0..mantissa).filter(|&at| symbols[at].is_ascii_digit()).collect();
-    let is_significant = |at: &&usize| symbols[**at] != b'0';
-    let first = digits.iter().find(is_significant).copied();
-    let last = digits.iter().rfind(is_significant).copied();
-    let significant: Vec<usize> = match first.zip(last) {
-        Some((first, last)) => digits.into_iter().filter(|at| (first..=last).contains(at)).collect(),
-        None => digits.last().copied().into_iter().collect(),
-    };
-    let &at = significant.choose(random).expect("a number has a digit");
-    symbols[at] = if symbols[at] == b'9' { b'8' } else { symbols[at] + 1 };
-    let changed = String::from_utf8(symbols).expect("digits are text");
-    Number::parse(&changed).unwrap_or_else(|error| panic!("{error}"))
+    one_digit_apart(number).choose(random).expect("a number has a digit").clone()
 }
