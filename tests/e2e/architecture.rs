@@ -10,22 +10,12 @@ use serde_json::Value as Json;
 
 use crate::licences::satisfied;
 
-/// What pure code does not know.
-const IMPURE: [&str; 13] = [
-    "tokio",
-    "aws_config",
-    "aws_credential",
-    "aws_sdk",
-    "aws_smithy",
-    "async",
-    "std::fs",
-    "std::net",
-    "std::env",
-    "std::process",
-    "Instant",
-    "SystemTime",
-    "Timestamp::now",
-];
+/// The crates of the AWS SDK.
+const SDK: [&str; 4] = ["aws_config", "aws_credential", "aws_sdk", "aws_smithy"];
+
+/// What pure code does not know, besides the SDK.
+const IMPURE: [&str; 9] =
+    ["tokio", "async", "std::fs", "std::net", "std::env", "std::process", "Instant", "SystemTime", "Timestamp::now"];
 
 /// The programs that users run; `tests` is none of them.
 const PRODUCT: [&str; 3] = ["coordinator", "worker", "shared"];
@@ -66,6 +56,22 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 fn text(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))).into_owned()
+}
+
+/// The numbered lines of a source file, without comments.
+fn code(path: &Path) -> impl Iterator<Item = (usize, String)> {
+    let lines: Vec<String> =
+        text(path).lines().map(|line| line.split("//").next().unwrap_or_default().to_owned()).collect();
+    (1..).zip(lines)
+}
+
+/// Whether the line has a path into a crate whose name begins so; a log filter may name it.
+fn uses(line: &str, crate_: &str) -> bool {
+    let is_name = |symbol: char| symbol.is_alphanumeric() || symbol == '_';
+    line.match_indices(crate_).any(|(at, _)| {
+        let begins = !line[..at].ends_with(is_name);
+        begins && line[at..].trim_start_matches(is_name).starts_with("::")
+    })
 }
 
 /// What Cargo knows of the packages that this machine builds with.
@@ -116,10 +122,21 @@ fn the_domain_is_pure() {
     let sources = files(&root().join("shared/src/domain"));
     assert!(sources.len() > 10, "the domain is elsewhere: {sources:?}");
     for path in sources {
-        for (number, line) in text(&path).lines().enumerate() {
-            let code = line.split("//").next().unwrap_or_default();
-            let found = IMPURE.iter().find(|word| code.contains(**word));
-            assert!(found.is_none(), "{}:{}: {line}", path.display(), number + 1);
+        for (number, line) in code(&path) {
+            let found = IMPURE.iter().chain(&SDK).find(|word| line.contains(**word));
+            assert!(found.is_none(), "{}:{number}: {line}", path.display());
+        }
+    }
+}
+
+#[test]
+fn one_place_knows_the_sdk_and_one_the_backoff_crate() {
+    let rules = [(SDK.as_slice(), "shared/src/aws"), (["backoff"].as_slice(), "shared/src/retry")];
+    for path in PRODUCT.iter().flat_map(|name| files(&root().join(name).join("src"))) {
+        let place = path.strip_prefix(root()).expect("it is below the root").to_string_lossy().into_owned();
+        for (words, home) in rules {
+            let found = code(&path).find(|(_, line)| words.iter().any(|word| uses(line, word)));
+            assert!(found.is_none() || place.starts_with(home), "{place} is not {home}: {found:?}");
         }
     }
 }
@@ -172,16 +189,24 @@ fn every_dependency_has_an_allowed_licence() {
     }
 }
 
-/// The list `allow` under `[licenses]` in `deny.toml`.
 fn allowed_licences() -> Vec<String> {
     let path = root().join("deny.toml");
-    if !path.exists() {
-        return LICENCES.map(str::to_owned).into();
-    }
-    let text = text(&path);
-    let section = text.split_once("[licenses]").expect("deny.toml has `[licenses]`").1;
+    if path.exists() { listed_licences(&text(&path)) } else { LICENCES.map(str::to_owned).into() }
+}
+
+/// The list `allow` of the section `[licenses]`.
+fn listed_licences(deny: &str) -> Vec<String> {
+    let section = deny.split_once("[licenses]").expect("there is `[licenses]`").1;
     let list = section.split_once("allow = [").expect("`[licenses]` has `allow`").1;
     let entries = list.split_once(']').expect("the list ends").0.lines();
     let code = entries.map(|line| line.split('#').next().unwrap_or_default()).collect::<String>();
     code.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_allowed_licences_are_read() {
+    let deny =
+        "[bans]\nallow = [\"other\"]\n\n[licenses]\nversion = 2\nallow = [\n  \"MIT\", # \"why\"\n  \"ISC\",\n]\n";
+
+    assert_eq!(listed_licences(deny), ["MIT", "ISC"]);
 }
