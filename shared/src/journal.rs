@@ -1,1 +1,21 @@
 //! A job's folder in the object store, and the ordering rules that make a crash harmless.
+//!
+//! - The manifest is created before any message is sent, and never changed.
+//! - A unit's checkpoint is the commit: report parts and counts exist once a committed checkpoint names them.
+//! - A checkpoint is replaced only by the worker that wrote the version there is. Who is told `Lost` stops.
+//! - Repairs are committed as pending before the first of them is made.
+//!
+//! `folder` holds what concerns the whole job, `owned` what a worker does to its unit, `parts` the report lines,
+//! `location` how stores and manifests are addressed.
+
+mod failure;
+mod folder;
+mod location;
+mod owned;
+mod parts;
+
+pub use failure::JournalError;
+pub use folder::{Journal, jobs_in};
+pub use location::{BadLocation, StoreUrl, manifest_location};
+pub use owned::{Acquired, GivenUp, OwnedUnit, Step};
+pub use parts::Intent;

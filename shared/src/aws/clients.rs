@@ -79,6 +79,8 @@ pub struct Clients {
     settings: Arc<ClientSettings>,
     http: SharedHttpClient,
     cache: Arc<Mutex<Cache>>,
+    /// What every client signs with, instead of looking for credentials.
+    fixed: Option<SharedCredentialsProvider>,
 }
 
 /// Who a client acts as.
@@ -109,7 +111,14 @@ impl Clients {
     /// No client is built and nothing is read yet.
     #[must_use]
     pub fn new(settings: ClientSettings) -> Self {
-        Self { settings: Arc::new(settings), http: http_client(), cache: Arc::default() }
+        Self { settings: Arc::new(settings), http: http_client(), cache: Arc::default(), fixed: None }
+    }
+
+    /// Clients for an emulator, which wants requests signed and does not care by whom.
+    #[must_use]
+    pub fn for_emulator(settings: ClientSettings) -> Self {
+        let anyone = Credentials::new("emulator", "emulator", None, None, "emulator");
+        Self { fixed: Some(SharedCredentialsProvider::new(anyone)), ..Self::new(settings) }
     }
 
     /// The client for a table. The SDK does not retry its calls.
@@ -306,7 +315,10 @@ impl Clients {
     }
 
     fn loader(&self, region: Option<&str>) -> ConfigLoader {
-        let loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(self.http.clone());
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(self.http.clone());
+        if let Some(fixed) = &self.fixed {
+            loader = loader.credentials_provider(fixed.clone());
+        }
         match region {
             Some(region) => loader.region(Region::new(region.to_owned())),
             None => loader,

@@ -11,8 +11,13 @@ pub const CHECKPOINT_VERSION: u32 = 1;
 
 /// Times in a row a unit may be taken up without getting any further before it counts as failed.
 ///
-/// Takes that made progress do not count, so a long segment on reclaimed Spot instances never fails by this.
-pub const MAX_ATTEMPTS: u32 = 5;
+/// It ends the unit that kills every worker that touches it. Takes that made progress do not count, so a long segment
+/// on reclaimed Spot instances never fails by this.
+pub const MAX_ATTEMPTS: u32 = 20;
+
+/// Failures that may pass, in a row and without progress, before a unit counts as failed; the retries of each single
+/// request were used up in every one of them.
+pub const MAX_FAILURES: u32 = 5;
 
 /// How far a scan is decided *and* written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +79,8 @@ pub struct Checkpoint {
     pub pending: Option<String>,
     /// Takes since the position last moved.
     pub attempts: u32,
+    /// Failures since the position last moved that made a worker give the unit back.
+    pub failures: u32,
     /// When the unit was first taken, as RFC 3339.
     pub started_at: String,
     /// When this was committed.
@@ -96,6 +103,7 @@ impl Checkpoint {
             parts: Vec::new(),
             pending: None,
             attempts: 0,
+            failures: 0,
             started_at: now.to_owned(),
             updated_at: now.to_owned(),
             ended_at: None,

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::decide::Kind;
+use super::decide::{Kind, Verdict};
 use super::discrepancy::Outcome;
+use super::unit::Pass;
 
 /// What was found and done on one slave.
 ///
@@ -75,6 +76,45 @@ impl SlaveTally {
             Kind::Differing => self.differing += 1,
             Kind::Extra => self.extra += 1,
         }
+    }
+
+    /// Counts what the second look at a suspect of this pass says; returns the discrepancy, if it is one.
+    pub fn count_second_look(&mut self, pass: Pass, verdict: Verdict) -> Option<(Kind, Vec<String>)> {
+        match (pass, verdict) {
+            (Pass::Master, Verdict::Identical) => {
+                self.compared += 1;
+                self.identical += 1;
+                self.healed += 1;
+                None
+            }
+            (Pass::Master, Verdict::Discrepant(kind @ (Kind::Missing | Kind::Differing), paths)) => {
+                self.compared += 1;
+                self.count_kind(kind);
+                Some((kind, paths))
+            }
+            // The slave's own pass is the one that counts extra items.
+            (Pass::Slave(_), Verdict::Discrepant(Kind::Extra, paths)) => {
+                self.count_kind(Kind::Extra);
+                Some((Kind::Extra, paths))
+            }
+            (Pass::Master, Verdict::Gone | Verdict::Discrepant(Kind::Extra, _))
+            | (Pass::Slave(_), Verdict::Identical | Verdict::Gone | Verdict::Discrepant(..)) => {
+                self.healed += 1;
+                None
+            }
+        }
+    }
+
+    /// Takes back a discrepancy that healed after it was counted.
+    pub fn uncount(&mut self, kind: Kind, pass: Pass) {
+        let count = match kind {
+            Kind::Missing => &mut self.missing,
+            Kind::Differing => &mut self.differing,
+            Kind::Extra => &mut self.extra,
+        };
+        *count = count.saturating_sub(1);
+        self.healed += 1;
+        self.identical += u64::from(pass == Pass::Master);
     }
 
     /// Counts what came of one discrepancy.

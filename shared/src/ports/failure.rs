@@ -40,4 +40,25 @@ impl Failure {
             FailureKind::NotFound | FailureKind::Conflict | FailureKind::Denied | FailureKind::Invalid => false,
         }
     }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let Self { kind, operation, resource, message: _ } = self;
+        match kind {
+            FailureKind::NotFound => format!("check the name, the region and the account of {resource}"),
+            FailureKind::Conflict => "someone else changed it at the same moment; run the command again".to_owned(),
+            FailureKind::Throttled => {
+                "the service asked to slow down; use fewer segments at once, or give it more capacity".to_owned()
+            }
+            FailureKind::Denied => format!(
+                "check the credentials (profile, role, expiry), and that they allow {operation} on {resource}; \
+                 the README lists the permissions of each command"
+            ),
+            FailureKind::Invalid => "check the flags and the names given".to_owned(),
+            FailureKind::Unavailable => {
+                "check the region, the endpoint and the network; the command can be run again at any time".to_owned()
+            }
+        }
+    }
 }

@@ -1,0 +1,258 @@
+//! What concerns the whole job: its manifest, what the user wishes of it, its checkpoints, report and summary.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use jiff::{SignedDuration, Timestamp};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::failure::JournalError;
+use super::parts::unpack;
+use crate::domain::checkpoint::{CHECKPOINT_VERSION, Checkpoint, State};
+use crate::domain::discrepancy::Discrepancy;
+use crate::domain::job::{MANIFEST_VERSION, Manifest};
+use crate::domain::summary::{LeaseView, Summary, UnitView, Wish, fold};
+use crate::domain::unit::Unit;
+use crate::ports::failure::FailureKind;
+use crate::ports::objects::{Object, ObjectStore, PutMode, Version};
+
+/// Checkpoints read at once when a job is looked at as a whole.
+const READS_AT_ONCE: usize = 32;
+
+/// Store clocks have a resolution of one second, so a lease is over only a second after its end.
+const CLOCK_RESOLUTION: SignedDuration = SignedDuration::from_secs(1);
+
+/// One job's folder.
+#[derive(Clone)]
+pub struct Journal {
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) job: String,
+}
+
+/// A checkpoint as it is in the store.
+pub(super) struct Stored {
+    pub(super) checkpoint: Checkpoint,
+    pub(super) version: Version,
+    /// Zero or less when the unit is not running, or its worker's lease is over.
+    pub(super) lease_left: SignedDuration,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Control {
+    version: u32,
+    wish: Wish,
+}
+
+/// The ids of all jobs in a store, sorted; ids made by dynamend sort by time.
+///
+/// # Errors
+/// When the store fails.
+pub async fn jobs_in(store: &dyn ObjectStore) -> Result<Vec<String>, JournalError> {
+    Ok(store.folders("jobs/").await?)
+}
+
+impl Journal {
+    /// The folder of a job, which need not be there yet.
+    #[must_use]
+    pub fn new(store: Arc<dyn ObjectStore>, job: &str) -> Self {
+        Self { store, job: job.to_owned() }
+    }
+
+    /// The URL of the manifest, as messages carry it.
+    #[must_use]
+    pub fn manifest_url(&self) -> String {
+        self.store.url(&self.key("manifest.json"))
+    }
+
+    /// Creates the job. Must have returned before its first message is sent.
+    ///
+    /// # Errors
+    /// `JobExists` when the id is taken; nothing is changed then.
+    pub async fn create(&self, manifest: &Manifest) -> Result<(), JournalError> {
+        let body = self.to_json("manifest.json", manifest)?;
+        match self.store.put(&self.key("manifest.json"), body, PutMode::Create).await {
+            Ok(_) => Ok(()),
+            // A repeated request may meet what its first try created.
+            Err(failure) if failure.kind == FailureKind::Conflict => match self.manifest().await {
+                Ok(existing) if existing == *manifest => Ok(()),
+                _ => Err(JournalError::JobExists { job: self.job.clone(), url: self.manifest_url() }),
+            },
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Reads the manifest.
+    ///
+    /// # Errors
+    /// `NoSuchJob`, `Damaged`, or the store's.
+    pub async fn manifest(&self) -> Result<Manifest, JournalError> {
+        let key = self.key("manifest.json");
+        let no_such_job = || JournalError::NoSuchJob { job: self.job.clone(), url: self.store.url(&key) };
+        let object = self.store.get(&key).await?.ok_or_else(no_such_job)?;
+        self.versioned(&key, &object, MANIFEST_VERSION)
+    }
+
+    /// What the user last asked of the job.
+    ///
+    /// # Errors
+    /// `Damaged`, or the store's.
+    pub async fn wish(&self) -> Result<Wish, JournalError> {
+        let key = self.key("control.json");
+        match self.store.get(&key).await? {
+            None => Ok(Wish::Run),
+            Some(object) => self.parse::<Control>(&key, &object).map(|control| control.wish),
+        }
+    }
+
+    /// Asks something else of the job.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn set_wish(&self, wish: Wish) -> Result<(), JournalError> {
+        let body = self.to_json("control.json", &Control { version: 1, wish })?;
+        self.store.put(&self.key("control.json"), body, PutMode::Overwrite).await?;
+        Ok(())
+    }
+
+    /// Reads one unit's checkpoint, if it has one.
+    ///
+    /// # Errors
+    /// `Damaged`, or the store's.
+    pub async fn view(&self, unit: Unit) -> Result<Option<UnitView>, JournalError> {
+        Ok(self.stored(unit).await?.map(|Stored { checkpoint, lease_left, .. }| {
+            let lease = if lease_left.is_positive() { LeaseView::Live } else { LeaseView::Expired };
+            UnitView { checkpoint, lease }
+        }))
+    }
+
+    pub(super) async fn stored(&self, unit: Unit) -> Result<Option<Stored>, JournalError> {
+        let key = self.unit_key(unit, "checkpoint.json");
+        let Some(object) = self.store.get(&key).await? else { return Ok(None) };
+        let checkpoint: Checkpoint = self.versioned(&key, &object, CHECKPOINT_VERSION)?;
+        let lease_left = lease_left(&checkpoint, object.modified, object.read_at);
+        Ok(Some(Stored { checkpoint, version: object.version, lease_left }))
+    }
+
+    /// Reads the checkpoints of all units that have one.
+    ///
+    /// # Errors
+    /// `Damaged`, or the store's.
+    pub async fn views(&self, manifest: &Manifest) -> Result<BTreeMap<Unit, UnitView>, JournalError> {
+        let mut views = BTreeMap::new();
+        let mut units = manifest.units();
+        let mut reads = FuturesUnordered::new();
+        loop {
+            while reads.len() < READS_AT_ONCE
+                && let Some(unit) = units.next()
+            {
+                reads.push(async move { (unit, self.view(unit).await) });
+            }
+            let Some((unit, view)) = reads.next().await else { return Ok(views) };
+            if let Some(view) = view? {
+                views.insert(unit, view);
+            }
+        }
+    }
+
+    /// Where the job stands now.
+    ///
+    /// # Errors
+    /// `Damaged`, or the store's.
+    pub async fn summary(&self, manifest: &Manifest) -> Result<Summary, JournalError> {
+        let wish = self.wish().await?;
+        Ok(fold(manifest, wish, &self.views(manifest).await?))
+    }
+
+    /// The summary that was written when the last unit ended, if it is there.
+    ///
+    /// # Errors
+    /// `Damaged`, or the store's.
+    pub async fn written_summary(&self) -> Result<Option<Summary>, JournalError> {
+        let key = self.key("summary.json");
+        self.store.get(&key).await?.map(|object| self.parse(&key, &object)).transpose()
+    }
+
+    /// Writes `summary.json`. Writing it again, by whomever, is harmless.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn write_summary(&self, summary: &Summary) -> Result<(), JournalError> {
+        let body = self.to_json("summary.json", summary)?;
+        self.store.put(&self.key("summary.json"), body, PutMode::Overwrite).await?;
+        Ok(())
+    }
+
+    /// Takes `summary.json` away, because units are going to be taken up again.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn withdraw_summary(&self) -> Result<(), JournalError> {
+        Ok(self.store.delete(&self.key("summary.json")).await?)
+    }
+
+    /// The report lines of one unit, one part after the other: only parts that its checkpoint names.
+    ///
+    /// # Errors
+    /// `Damaged`, or the store's.
+    pub async fn part(&self, unit: Unit, name: &str) -> Result<Vec<Discrepancy>, JournalError> {
+        self.lines(unit, name).await
+    }
+
+    pub(super) async fn lines<T: DeserializeOwned>(&self, unit: Unit, name: &str) -> Result<Vec<T>, JournalError> {
+        let key = self.unit_key(unit, name);
+        let damaged = |what: String| JournalError::Damaged { url: self.store.url(&key), what };
+        let object = self.store.get(&key).await?;
+        let object = object.ok_or_else(|| damaged("it is gone, though a checkpoint names it".to_owned()))?;
+        unpack(&object.body).map_err(damaged)
+    }
+
+    pub(super) fn key(&self, name: &str) -> String {
+        format!("jobs/{}/{name}", self.job)
+    }
+
+    pub(super) fn unit_key(&self, unit: Unit, name: &str) -> String {
+        format!("jobs/{}/units/{unit}/{name}", self.job)
+    }
+
+    pub(super) fn to_json<T: Serialize>(&self, name: &str, value: &T) -> Result<Bytes, JournalError> {
+        let unwritable = |error: serde_json::Error| JournalError::Damaged {
+            url: self.store.url(&self.key(name)),
+            what: error.to_string(),
+        };
+        let mut body = serde_json::to_vec_pretty(value).map_err(unwritable)?;
+        body.push(b'\n');
+        Ok(body.into())
+    }
+
+    fn versioned<T: DeserializeOwned>(&self, key: &str, object: &Object, known: u32) -> Result<T, JournalError> {
+        let json: serde_json::Value = self.parse(key, object)?;
+        let damaged = |what: String| JournalError::Damaged { url: self.store.url(key), what };
+        match json.get("version").and_then(serde_json::Value::as_u64) {
+            Some(version) if version == u64::from(known) => {}
+            Some(version) => {
+                return Err(damaged(format!("it has version {version}, and this program understands version {known}")));
+            }
+            None => return Err(damaged("it has no version".to_owned())),
+        }
+        serde_json::from_value(json).map_err(|error| damaged(error.to_string()))
+    }
+
+    fn parse<T: DeserializeOwned>(&self, key: &str, object: &Object) -> Result<T, JournalError> {
+        serde_json::from_slice(&object.body)
+            .map_err(|error| JournalError::Damaged { url: self.store.url(key), what: error.to_string() })
+    }
+}
+
+/// How long a running unit's lease still lasts; zero or less when it is over or there is none.
+fn lease_left(checkpoint: &Checkpoint, modified: Timestamp, now: Timestamp) -> SignedDuration {
+    match &checkpoint.state {
+        State::Running { lease_seconds, .. } => {
+            let lease = SignedDuration::from_secs(i64::try_from(*lease_seconds).unwrap_or(i64::MAX));
+            lease.saturating_add(CLOCK_RESOLUTION).saturating_sub(now.duration_since(modified))
+        }
+        State::Queued | State::Done | State::Failed { .. } => SignedDuration::ZERO,
+    }
+}
