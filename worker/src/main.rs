@@ -1,1 +1,5 @@
-fn main() {}
+//! The program `dynamend-worker`; see [`worker::daemon`].
+
+fn main() -> std::process::ExitCode {
+    worker::main()
+}

@@ -1,0 +1,96 @@
+//! Noticing that a job's last unit has ended, without looking at every unit each time.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use shared::domain::checkpoint::State;
+use shared::domain::summary::{UnitView, fold};
+use shared::domain::unit::Unit;
+use shared::journal::JournalError;
+
+use crate::context::JobContext;
+
+/// What this worker knows of the ends of jobs.
+///
+/// The worker that ends a job's last unit has no other unit of it in work from then on, so it looks only at that
+/// moment. And it remembers one unit that had not ended: as long as that is so, the job has not ended either.
+#[derive(Default)]
+pub(crate) struct Completion {
+    jobs: Mutex<HashMap<String, Known>>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// Messages of the job in hand.
+    running: usize,
+    /// The job, when a unit of it ended since the last look.
+    ended: Option<Arc<JobContext>>,
+    /// A unit that had not ended at the last look.
+    witness: Option<Unit>,
+}
+
+/// A message of a job is in hand as long as this lives.
+pub(crate) struct Running<'a> {
+    completion: &'a Completion,
+    manifest_url: String,
+}
+
+impl Completion {
+    pub(crate) fn running(&self, manifest_url: &str) -> Running<'_> {
+        self.lock().entry(manifest_url.to_owned()).or_default().running += 1;
+        Running { completion: self, manifest_url: manifest_url.to_owned() }
+    }
+
+    /// Notes that a unit of the job is done or failed.
+    pub(crate) fn unit_ended(&self, job: Arc<JobContext>) {
+        let url = job.manifest_url.clone();
+        self.lock().entry(url).or_default().ended = Some(job);
+    }
+
+    /// Writes the job's summary if its last unit has ended. To be called after the message is out of hand.
+    pub(crate) async fn check(&self, manifest_url: &str) -> Result<(), JournalError> {
+        let (job, witness) = {
+            let mut jobs = self.lock();
+            let Some(known) = jobs.get_mut(manifest_url).filter(|known| known.running == 0) else { return Ok(()) };
+            let Some(job) = known.ended.take() else { return Ok(()) };
+            (job, known.witness)
+        };
+        if let Some(unit) = witness
+            && !has_ended(job.journal.view(unit).await?.as_ref())
+        {
+            return Ok(());
+        }
+        let views = job.journal.views(&job.manifest).await?;
+        match job.manifest.units().filter(|unit| !has_ended(views.get(unit))).last() {
+            Some(unit) => {
+                self.lock().entry(job.manifest_url.clone()).or_default().witness = Some(unit);
+            }
+            None => {
+                self.lock().remove(&job.manifest_url);
+                let summary = fold(&job.manifest, job.journal.wish().await?, &views);
+                job.journal.write_summary(&summary).await?;
+                tracing::info!(job = job.manifest.job, state = summary.state.name(), "job ended");
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if let Some(known) = self.completion.lock().get_mut(&self.manifest_url) {
+            known.running = known.running.saturating_sub(1);
+        }
+    }
+}
+
+fn has_ended(view: Option<&UnitView>) -> bool {
+    match view.map(|view| &view.checkpoint.state) {
+        Some(State::Done | State::Failed { .. }) => true,
+        Some(State::Queued | State::Running { .. }) | None => false,
+    }
+}

@@ -1,0 +1,240 @@
+//! The worker's loop: receive when a place is free, do the work, settle the message, stop in good order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::domain::unit::WorkMessage;
+use shared::local::queue::LocalQueue;
+use shared::ports::failure::Failure;
+use shared::ports::queue::{Delivery, MAX_DELAY, MAX_MESSAGES_PER_BATCH, WorkQueue};
+use shared::retry::{self, RetryPolicy};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::completion::Completion;
+use crate::context::OpenJobs;
+use crate::execute::{Ending, Executed, Executor};
+
+/// Longest wait of one receive.
+///
+/// Source: Amazon SQS API Reference, ReceiveMessage, WaitTimeSeconds.
+const LONG_POLL: Duration = Duration::from_secs(20);
+
+/// Wait of one receive when the worker is to exit once the queue stays empty.
+const DRAIN_POLL: Duration = Duration::from_secs(5);
+
+/// Empty receives in a row, with nothing in work, after which a queue counts as drained.
+const EMPTY_POLLS: u32 = 2;
+
+/// Wait after a receive that failed in passing.
+const AFTER_A_FAILURE: Duration = Duration::from_secs(2);
+
+/// How long a message that nobody can do waits before it is received the next time on its way to the dead-letter
+/// queue; the longer one where there is no such queue.
+const BAD_MESSAGE_DELAY: Duration = Duration::from_secs(1);
+const BAD_MESSAGE_DELAY_WITHOUT_DEAD_LETTERS: Duration = Duration::from_secs(300);
+
+/// When the worker exits by itself.
+#[derive(Clone)]
+pub enum Drain {
+    /// Never.
+    Never,
+    /// When the queue stays empty.
+    WhenEmpty,
+    /// When this queue, which nobody else reads, holds nothing any more, hidden messages included.
+    WhenIdle(Arc<LocalQueue>),
+}
+
+/// Whether messages that nobody can do have somewhere to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadLetters {
+    /// The queue moves them to a dead-letter queue.
+    Kept,
+    /// It has none, and they come back until their retention ends.
+    Circulating,
+}
+
+/// How a worker works.
+#[derive(Clone)]
+pub struct Settings {
+    /// Segments at once.
+    pub concurrency: usize,
+    /// Visibility of messages and lease of units.
+    pub lease: Duration,
+    /// Time for the work in hand when the worker is asked to stop.
+    pub grace: Duration,
+    /// When it exits by itself.
+    pub drain: Drain,
+    /// What becomes of bad messages.
+    pub dead_letters: DeadLetters,
+}
+
+/// Receives and works until `stop`, or until the queue is drained.
+///
+/// After `stop` the pages in hand are finished, committed and their messages handed back; what takes longer than the
+/// grace time is dropped, and redone by another worker from its last commit.
+///
+/// # Errors
+/// When the queue cannot be received from, and will not be able to.
+pub async fn consume(
+    queue: Arc<dyn WorkQueue>,
+    jobs: Arc<OpenJobs>,
+    settings: Settings,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    let places = Arc::new(Semaphore::new(settings.concurrency.max(1)));
+    let completion = Arc::new(Completion::default());
+    let executor = Executor { jobs, queue: Arc::clone(&queue), lease: settings.lease, stop: stop.clone() };
+    let hand = Arc::new(Hand { executor, completion, dead_letters: settings.dead_letters });
+    let mut work = JoinSet::new();
+    let received = receive_loop(&*queue, &settings, &stop, &places, &mut work, &hand).await;
+    let finished = tokio::time::timeout(settings.grace, async {
+        while let Some(ended) = work.join_next().await {
+            report_panic(ended);
+        }
+    });
+    if finished.await.is_err() {
+        tracing::warn!(tasks = work.len(), "the grace time is over; the work in hand is dropped");
+        work.shutdown().await;
+    }
+    received
+}
+
+async fn receive_loop(
+    queue: &dyn WorkQueue,
+    settings: &Settings,
+    stop: &CancellationToken,
+    places: &Arc<Semaphore>,
+    work: &mut JoinSet<()>,
+    hand: &Arc<Hand>,
+) -> Result<(), Failure> {
+    let mut empty_polls = 0;
+    loop {
+        while let Some(ended) = work.try_join_next() {
+            report_panic(ended);
+        }
+        let Some(mut free) = free_places(places, stop, work).await else { return Ok(()) };
+        let wait = match &settings.drain {
+            Drain::Never => LONG_POLL,
+            Drain::WhenEmpty => DRAIN_POLL,
+            Drain::WhenIdle(local) if work.is_empty() && local.is_idle() => return Ok(()),
+            // Wakes at once when a message comes, and soon when the last work ends.
+            Drain::WhenIdle(_) => Duration::from_millis(50),
+        };
+        let receive = queue.receive(free.len(), settings.lease, wait);
+        let deliveries = tokio::select! {
+            deliveries = receive => deliveries,
+            () = stop.cancelled() => return Ok(()),
+        };
+        match deliveries {
+            Ok(deliveries) if deliveries.is_empty() => {
+                let nothing_in_work = work.is_empty();
+                empty_polls = if nothing_in_work { empty_polls + 1 } else { 0 };
+                if matches!(settings.drain, Drain::WhenEmpty) && empty_polls >= EMPTY_POLLS {
+                    return Ok(());
+                }
+            }
+            Ok(deliveries) => {
+                empty_polls = 0;
+                for delivery in deliveries {
+                    let place = free.pop();
+                    let hand = Arc::clone(hand);
+                    work.spawn(async move {
+                        let _place = place;
+                        hand.handle(delivery).await;
+                    });
+                }
+            }
+            Err(failure) if failure.may_pass() => {
+                tracing::warn!(error = %failure, "receiving failed; trying again");
+                tokio::select! {
+                    () = tokio::time::sleep(AFTER_A_FAILURE) => {}
+                    () = stop.cancelled() => return Ok(()),
+                }
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// Waits for at least one free place and takes as many as one receive can fill; `None` when asked to stop.
+async fn free_places(
+    places: &Arc<Semaphore>,
+    stop: &CancellationToken,
+    work: &mut JoinSet<()>,
+) -> Option<Vec<OwnedSemaphorePermit>> {
+    let first = loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return None,
+            place = Arc::clone(places).acquire_owned() => break place.ok()?,
+            Some(ended) = work.join_next() => report_panic(ended),
+        }
+    };
+    let more = std::iter::from_fn(|| Arc::clone(places).try_acquire_owned().ok());
+    Some(std::iter::once(first).chain(more).take(MAX_MESSAGES_PER_BATCH).collect())
+}
+
+fn report_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a unit's work panicked; its message comes back when its visibility ends");
+    }
+}
+
+/// Handles one delivery from parsing to settling.
+struct Hand {
+    executor: Executor,
+    completion: Arc<Completion>,
+    dead_letters: DeadLetters,
+}
+
+impl Hand {
+    async fn handle(&self, delivery: Delivery) {
+        let message = match WorkMessage::parse(&delivery.body) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::error!(%error, receive_count = delivery.receive_count, "a message cannot be understood; it is left for the dead-letter queue");
+                return self.settle(&delivery, Ending::DeadLetter).await;
+            }
+        };
+        let running = self.completion.running(&message.manifest);
+        let Executed { ending, ended } = self.executor.execute(&message, &delivery).await;
+        if let Some(job) = ended {
+            self.completion.unit_ended(job);
+        }
+        drop(running);
+        if let Err(error) = self.completion.check(&message.manifest).await {
+            tracing::warn!(job = message.job, %error, "the summary could not be written");
+        }
+        self.settle(&delivery, ending).await;
+    }
+
+    async fn settle(&self, delivery: &Delivery, ending: Ending) {
+        let queue = &*self.executor.queue;
+        let settled = match ending {
+            Ending::Leave => Ok(()),
+            Ending::Settle => queue.settle(&delivery.receipt).await,
+            Ending::DeadLetter => {
+                let delay = match self.dead_letters {
+                    DeadLetters::Kept => BAD_MESSAGE_DELAY,
+                    DeadLetters::Circulating => BAD_MESSAGE_DELAY_WITHOUT_DEAD_LETTERS,
+                };
+                queue.extend(&delivery.receipt, delay).await
+            }
+            Ending::Successor(delay) => {
+                let body = vec![delivery.body.clone()];
+                let sent = retry::send_all(queue, RetryPolicy::default(), body, delay.min(MAX_DELAY)).await;
+                match sent {
+                    Ok(()) => queue.settle(&delivery.receipt).await,
+                    Err(failure) => Err(failure),
+                }
+            }
+        };
+        if let Err(failure) = settled {
+            tracing::warn!(error = %failure, ?ending, "the message could not be settled; it comes back");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What a worker keeps of a job while it works on it: manifest, tables, ignore rules.
+
+use std::sync::Arc;
+
+use shared::domain::compare::{Ignore, differing_paths};
+use shared::domain::job::Manifest;
+use shared::domain::value::Item;
+use shared::journal::{BadLocation, Journal, JournalError, manifest_location};
+use shared::pacing::Meter;
+use shared::ports::failure::Failure;
+use shared::ports::table::{Readiness, Table};
+use shared::retry::RetryPolicy;
+
+use crate::environment::Environment;
+use crate::hooks::Hooks;
+
+/// Jobs kept open at once; the one that was opened first goes first.
+const KEPT: usize = 8;
+
+/// A job, opened.
+pub struct JobContext {
+    /// What was asked for.
+    pub manifest: Manifest,
+    /// The URL that messages name.
+    pub manifest_url: String,
+    /// The job's folder.
+    pub journal: Journal,
+    /// The tables: the master, then the slaves.
+    pub tables: Vec<Arc<dyn Table>>,
+    /// One name per table.
+    pub labels: Vec<String>,
+    /// What does not count.
+    pub ignore: Ignore,
+    /// How patiently requests are repeated.
+    pub retry: RetryPolicy,
+    /// The embedding program's word.
+    pub hooks: Arc<dyn Hooks>,
+    /// The display's meter.
+    pub meter: Arc<Meter>,
+}
+
+/// Why a job cannot be worked on.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CannotOpen {
+    /// The message does not say where the job is.
+    #[error("the message's manifest: {0}")]
+    Location(#[from] BadLocation),
+    /// The message names one job and the manifest another.
+    #[error("the message is for job `{message}`, and its manifest is that of job `{manifest}`")]
+    OtherJob {
+        /// In the message.
+        message: String,
+        /// In the manifest.
+        manifest: String,
+    },
+    /// The job's folder cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A table or the store cannot be reached.
+    #[error(transparent)]
+    Port(#[from] Failure),
+    /// A table is not the one that the job was made for.
+    #[error("table {table} is not the one that the job was made for: {what}")]
+    OtherTable {
+        /// The table.
+        table: String,
+        /// How that shows.
+        what: &'static str,
+    },
+    /// A table cannot be read now.
+    #[error("table {table} is {status}")]
+    NotReady {
+        /// The table.
+        table: String,
+        /// In the service's words.
+        status: String,
+    },
+}
+
+impl CannotOpen {
+    /// Whether it may work later.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Journal(error) => error.may_pass(),
+            Self::Port(failure) => failure.may_pass(),
+            Self::Location(_) | Self::OtherJob { .. } | Self::OtherTable { .. } | Self::NotReady { .. } => false,
+        }
+    }
+}
+
+impl JobContext {
+    /// The paths at which two items differ, by the embedding program's rule or else by dynamend's own.
+    #[must_use]
+    pub fn differing(&self, master: &Item, slave: &Item) -> Vec<String> {
+        self.hooks.differing(master, slave).unwrap_or_else(|| differing_paths(master, slave, &self.ignore))
+    }
+
+    /// Opens the tables and makes sure that they still are what the manifest says.
+    ///
+    /// # Errors
+    /// See [`CannotOpen`].
+    pub async fn open_tables(&mut self, environment: &Environment) -> Result<(), CannotOpen> {
+        let sides: Vec<_> = self.manifest.sides().cloned().collect();
+        let expected = &self.manifest.key_schema;
+        let opened = sides.iter().map(|side| async move {
+            let table = environment.table(side).await?;
+            let description = table.describe().await?;
+            let other = |what| CannotOpen::OtherTable { table: side.table.to_string(), what };
+            if description.key_schema != *expected {
+                return Err(other("its key schema is another"));
+            }
+            if side.table_id.is_some() && description.id.is_some() && side.table_id != description.id {
+                return Err(other("it was deleted and made again since"));
+            }
+            match description.readiness {
+                Readiness::Ready => Ok(table),
+                Readiness::NotReady(status) => Err(CannotOpen::NotReady { table: side.table.to_string(), status }),
+            }
+        });
+        self.tables = futures::future::try_join_all(opened).await?;
+        Ok(())
+    }
+}
+
+/// The jobs that a worker has open.
+pub struct OpenJobs {
+    environment: Environment,
+    hooks: Arc<dyn Hooks>,
+    meter: Arc<Meter>,
+    kept: tokio::sync::Mutex<Vec<Arc<JobContext>>>,
+}
+
+impl OpenJobs {
+    /// None yet.
+    #[must_use]
+    pub fn new(environment: Environment, hooks: Arc<dyn Hooks>, meter: Arc<Meter>) -> Self {
+        Self { environment, hooks, meter, kept: tokio::sync::Mutex::new(Vec::new()) }
+    }
+
+    /// The folder of the job that a message names, without opening its tables.
+    ///
+    /// # Errors
+    /// When the URL is no manifest's, or its store cannot be opened.
+    pub async fn journal(&self, manifest_url: &str) -> Result<Journal, CannotOpen> {
+        let (root, job) = manifest_location(manifest_url)?;
+        Ok(Journal::new(self.environment.store(&root).await?, &job))
+    }
+
+    /// Opens the job that a message names, or hands out the one that is open.
+    ///
+    /// Messages that arrive together wait here for the first of them to open the job.
+    ///
+    /// # Errors
+    /// See [`CannotOpen`].
+    pub async fn open(&self, job: &str, manifest_url: &str) -> Result<Arc<JobContext>, CannotOpen> {
+        let mut kept = self.kept.lock().await;
+        if let Some(open) = kept.iter().find(|open| open.manifest_url == manifest_url && open.manifest.job == job) {
+            return Ok(Arc::clone(open));
+        }
+        let journal = self.journal(manifest_url).await?;
+        let manifest = journal.manifest().await?;
+        if manifest.job != job {
+            return Err(CannotOpen::OtherJob { message: job.to_owned(), manifest: manifest.job });
+        }
+        let mut context = JobContext {
+            labels: manifest.labels(),
+            ignore: Ignore::new(&manifest.sync.ignore),
+            retry: RetryPolicy {
+                max_retries: manifest.sync.max_retries,
+                base: std::time::Duration::from_millis(manifest.sync.retry_delay_base_ms),
+            },
+            manifest,
+            manifest_url: manifest_url.to_owned(),
+            journal,
+            tables: Vec::new(),
+            hooks: Arc::clone(&self.hooks),
+            meter: Arc::clone(&self.meter),
+        };
+        context.open_tables(&self.environment).await?;
+        let context = Arc::new(context);
+        if kept.len() == KEPT {
+            kept.remove(0);
+        }
+        kept.push(Arc::clone(&context));
+        Ok(context)
+    }
+}

@@ -1,0 +1,191 @@
+//! The program `dynamend-worker`: flags, signals, and the loop of [`crate::consume`].
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser, ValueEnum};
+use shared::aws::clients::{ClientSettings, Clients};
+use shared::aws::sqs::SqsQueue;
+use shared::pacing::Meter;
+use shared::ports::failure::Failure;
+use shared::telemetry::{self, LogFormat, LogSettings};
+use tokio_util::sync::CancellationToken;
+
+use crate::consume::{DeadLetters, Drain, Settings, consume};
+use crate::context::OpenJobs;
+use crate::environment::Environment;
+use crate::hooks::NoHooks;
+
+/// Exit code for a failure of configuration, credentials or a service.
+const FAILED: u8 = 3;
+
+/// Takes segments from an SQS queue, compares and repairs them, and writes checkpoints and reports.
+///
+/// It learns everything about a job from its messages. SIGTERM or SIGINT: it finishes the page in hand, commits, gives
+/// its messages back and exits 0. A second signal ends it at once; the work is then redone from its last checkpoint.
+#[derive(Debug, Parser)]
+#[command(name = "dynamend-worker", version)]
+struct Flags {
+    /// The SQS queue to take messages from
+    #[arg(long, value_name = "URL", env = "DYNAMEND_QUEUE")]
+    queue: String,
+    /// Segments worked on at once [default: twice the cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    concurrency: Option<u16>,
+    /// Exit when the queue stays empty
+    #[arg(long)]
+    drain: bool,
+    /// Visibility of messages and lease of segments: how long the work of a dead worker waits
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(3..=43_200))]
+    lease: u32,
+    /// Time for the page in hand after SIGTERM or SIGINT
+    #[arg(long, value_name = "SECONDS", default_value_t = 25, value_parser = clap::value_parser!(u32).range(0..=3600))]
+    shutdown_grace: u32,
+    /// A profile of the AWS configuration
+    #[arg(long, value_name = "NAME", help_heading = "AWS")]
+    profile: Option<String>,
+    /// The region of the queue and the store [default: as the AWS CLI finds it]
+    #[arg(long, value_name = "REGION", help_heading = "AWS")]
+    region: Option<String>,
+    /// Another endpoint than AWS's own
+    #[arg(long, value_name = "URL", help_heading = "AWS")]
+    endpoint_url: Option<String>,
+    /// Say more: -v for debug messages
+    #[arg(short, long, action = ArgAction::Count, help_heading = "Logs")]
+    verbose: u8,
+    /// Say only warnings and errors
+    #[arg(short, long, conflicts_with = "verbose", help_heading = "Logs")]
+    quiet: bool,
+    /// When logs are coloured
+    #[arg(long, value_enum, default_value_t = Color::Auto, help_heading = "Logs")]
+    color: Color,
+    /// How log lines are written
+    #[arg(long, value_enum, default_value_t = Format::Text, help_heading = "Logs")]
+    log_format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let flags = Flags::parse();
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(flags)),
+        Err(error) => {
+            say(&format!("error: the program cannot start: {error}"));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+async fn run(flags: Flags) -> ExitCode {
+    let _telemetry = telemetry::init(&log_settings(&flags), "dynamend-worker");
+    match work(flags).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say(&format!("error: {failure}\n\nhint: {}", failure.hint()));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+async fn work(flags: Flags) -> Result<(), Failure> {
+    let clients = Arc::new(Clients::new(ClientSettings {
+        profile: flags.profile,
+        region: flags.region,
+        endpoint_url: flags.endpoint_url,
+    }));
+    let queue = Arc::new(SqsQueue::new(clients.sqs(&flags.queue).await?, flags.queue.clone()));
+    let facts = queue.check().await?;
+    let dead_letters = if facts.dead_letters.is_some() {
+        DeadLetters::Kept
+    } else {
+        tracing::warn!(
+            queue = flags.queue,
+            "the queue has no dead-letter queue: messages that nobody can do stay in it"
+        );
+        DeadLetters::Circulating
+    };
+    let settings = Settings {
+        concurrency: flags.concurrency.map_or_else(default_concurrency, usize::from),
+        lease: Duration::from_secs(flags.lease.into()),
+        grace: Duration::from_secs(flags.shutdown_grace.into()),
+        drain: if flags.drain { Drain::WhenEmpty } else { Drain::Never },
+        dead_letters,
+    };
+    tracing::info!(queue = flags.queue, concurrency = settings.concurrency, "worker started");
+    let jobs = OpenJobs::new(Environment::aws(clients), Arc::new(NoHooks), Arc::<Meter>::default());
+    let stop = stop_on_signals();
+    consume(queue, Arc::new(jobs), settings, stop).await?;
+    tracing::info!("worker stopped");
+    Ok(())
+}
+
+/// Twice the cores: a segment waits for the network most of its time.
+#[must_use]
+pub fn default_concurrency() -> usize {
+    2 * std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
+}
+
+/// A token that the first SIGTERM or SIGINT cancels; the second ends the process at once.
+#[must_use]
+pub fn stop_on_signals() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    // Lives as long as the process, and ends with it.
+    tokio::spawn(async move {
+        let Ok(signal) = next_signal().await else { return };
+        tracing::info!("stopping after the page in hand");
+        token.cancel();
+        let again = next_signal().await.unwrap_or(signal);
+        end_now(again);
+    });
+    stop
+}
+
+async fn next_signal() -> std::io::Result<i32> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(tokio::select! {
+        _ = interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+        _ = terminate.recv() => SignalKind::terminate().as_raw_value(),
+    })
+}
+
+#[expect(clippy::exit, reason = "the user asked twice; what is in hand is redone from its last checkpoint")]
+fn end_now(signal: i32) -> ! {
+    std::process::exit(128 + signal)
+}
+
+fn log_settings(flags: &Flags) -> LogSettings {
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    LogSettings {
+        format: match flags.log_format {
+            Format::Text => LogFormat::Text,
+            Format::Json => LogFormat::Json,
+        },
+        verbosity: if flags.quiet { 0 } else { 1 + i8::try_from(flags.verbose).unwrap_or(1) },
+        color: match flags.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none(),
+        },
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the program's last word")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}

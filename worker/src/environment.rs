@@ -1,0 +1,73 @@
+//! How a worker reaches tables and stores: two openers, built once per mode and nowhere else.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use shared::aws::clients::Clients;
+use shared::aws::dynamodb::DynamoTable;
+use shared::aws::s3::S3Store;
+use shared::domain::job::Side;
+use shared::journal::StoreUrl;
+use shared::local::directory::DirectoryStore;
+use shared::ports::failure::Failure;
+use shared::ports::objects::ObjectStore;
+use shared::ports::table::Table;
+
+type Opened<T> = BoxFuture<'static, Result<Arc<T>, Failure>>;
+type Opener<A, T> = Box<dyn Fn(A) -> Opened<T> + Send + Sync>;
+
+/// Opens tables and stores by name.
+pub struct Environment {
+    open_table: Opener<Side, dyn Table>,
+    open_store: Opener<StoreUrl, dyn ObjectStore>,
+}
+
+impl Environment {
+    /// An environment of any adapters; tests and embedding programs bring their own.
+    pub fn new(
+        open_table: impl Fn(Side) -> Opened<dyn Table> + Send + Sync + 'static,
+        open_store: impl Fn(StoreUrl) -> Opened<dyn ObjectStore> + Send + Sync + 'static,
+    ) -> Self {
+        Self { open_table: Box::new(open_table), open_store: Box::new(open_store) }
+    }
+
+    /// Real tables, and stores on S3 or in a directory.
+    #[must_use]
+    pub fn aws(clients: Arc<Clients>) -> Self {
+        let for_stores = Arc::clone(&clients);
+        Self::new(
+            move |side| {
+                let clients = Arc::clone(&clients);
+                Box::pin(async move {
+                    let client = clients.dynamodb(&side).await?;
+                    Ok(Arc::new(DynamoTable::new(client, side.table)) as Arc<dyn Table>)
+                })
+            },
+            move |url| {
+                let clients = Arc::clone(&for_stores);
+                Box::pin(async move {
+                    Ok(match url {
+                        StoreUrl::S3 { bucket, prefix } => Arc::new(S3Store::new(clients.s3().await?, bucket, &prefix)),
+                        StoreUrl::Directory(path) => Arc::new(DirectoryStore::open(path)?) as Arc<dyn ObjectStore>,
+                    })
+                })
+            },
+        )
+    }
+
+    /// Opens a table.
+    ///
+    /// # Errors
+    /// When its credentials cannot be had.
+    pub async fn table(&self, side: &Side) -> Result<Arc<dyn Table>, Failure> {
+        (self.open_table)(side.clone()).await
+    }
+
+    /// Opens a store.
+    ///
+    /// # Errors
+    /// When its credentials cannot be had, or it is no place for a store.
+    pub async fn store(&self, url: &StoreUrl) -> Result<Arc<dyn ObjectStore>, Failure> {
+        (self.open_store)(url.clone()).await
+    }
+}

@@ -1,0 +1,266 @@
+//! One message from receipt to its ending: take the unit, keep its lease, do the work, say what becomes of the message.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::domain::summary::Wish;
+use shared::domain::unit::{Task, Unit, WorkMessage};
+use shared::journal::{Acquired, GivenUp, Journal, JournalError, OwnedUnit};
+use shared::ports::failure::{Failure, FailureKind};
+use shared::ports::queue::{Delivery, MAX_DELAY, WorkQueue};
+use shared::retry::{self, RetryPolicy};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::{CannotOpen, JobContext, OpenJobs};
+use crate::jobs::sync::{self, Ended, Stuck};
+
+/// How often a running unit looks whether its job was cancelled.
+const LOOK_AT_WISH_EVERY: Duration = Duration::from_secs(5);
+
+/// How long one delivery is held at most. SQS ends a delivery 12 hours after its receipt, however often its
+/// visibility was extended, so a longer segment goes on under a successor message.
+///
+/// Source: Amazon SQS API Reference, ChangeMessageVisibility.
+const LONGEST_HOLD: Duration = Duration::from_secs(11 * 3600);
+
+/// What becomes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It is deleted: its unit is finished, or `resume` will send another.
+    Settle,
+    /// It is sent again, held back for this long, and then deleted. So it does not count as received once more, and
+    /// only messages that harm end in the dead-letter queue.
+    Successor(Duration),
+    /// It stays, and comes back until the queue moves it to the dead-letter queue.
+    DeadLetter,
+    /// Nothing: this delivery is no longer this worker's.
+    Leave,
+}
+
+/// A unit that ended for good, and the job it belongs to.
+pub struct Executed {
+    /// What becomes of the message.
+    pub ending: Ending,
+    /// The job, when its unit is done or failed.
+    pub ended: Option<Arc<JobContext>>,
+}
+
+impl From<Ending> for Executed {
+    fn from(ending: Ending) -> Self {
+        Self { ending, ended: None }
+    }
+}
+
+/// What one execution needs beside its message.
+pub struct Executor {
+    /// The jobs that are open.
+    pub jobs: Arc<OpenJobs>,
+    /// The queue, for extending deliveries.
+    pub queue: Arc<dyn WorkQueue>,
+    /// Visibility of messages and lease of units.
+    pub lease: Duration,
+    /// Asks all work to stop at its next commit.
+    pub stop: CancellationToken,
+}
+
+impl Executor {
+    /// Does what a message asks for.
+    pub async fn execute(&self, message: &WorkMessage, delivery: &Delivery) -> Executed {
+        let unit = message.work_unit();
+        match self.jobs.open(&message.job, &message.manifest).await {
+            Ok(job) => self.execute_in(&job, message, delivery).await,
+            Err(error) => {
+                tracing::error!(job = message.job, %unit, %error, "a job cannot be opened");
+                self.note_that_it_cannot_be_opened(message, &error).await.into()
+            }
+        }
+    }
+
+    async fn execute_in(&self, job: &Arc<JobContext>, message: &WorkMessage, delivery: &Delivery) -> Executed {
+        let Task::Scan { pass, segment, total_segments } = message.unit;
+        let unit = Unit { pass, segment };
+        if !job.manifest.has(unit) || total_segments != job.manifest.total_segments {
+            tracing::error!(job = message.job, %unit, total_segments, "the job has no such unit");
+            return Ending::DeadLetter.into();
+        }
+        match job.journal.wish().await {
+            Ok(Wish::Run) => {}
+            Ok(Wish::Cancel) => return Ending::Settle.into(),
+            Err(error) => return self.journal_failed(unit, &error).into(),
+        }
+        let start = message.start.get(&job.labels[pass.scanned_table()]);
+        let owner = format!("{:016x}", rand::random::<u64>());
+        match job.journal.acquire(unit, job.manifest.slaves.len(), start, &owner, self.lease).await {
+            Ok(Acquired::Owned(owned)) if delivery.receive_count > 1 => match self.insure(delivery).await {
+                Ok(()) => Executed { ending: Ending::Leave, ..self.work(job, &owned, unit, None).await },
+                Err(_) => self.work(job, &owned, unit, Some(delivery)).await,
+            },
+            Ok(Acquired::Owned(owned)) => self.work(job, &owned, unit, Some(delivery)).await,
+            Ok(Acquired::Done) => Executed { ending: Ending::Settle, ended: Some(Arc::clone(job)) },
+            Ok(Acquired::Failed) => Executed { ending: Ending::DeadLetter, ended: Some(Arc::clone(job)) },
+            Ok(Acquired::Busy(left)) => {
+                tracing::debug!(%unit, ?left, "another worker has the unit");
+                Ending::Successor(left).into()
+            }
+            Err(error) => self.journal_failed(unit, &error).into(),
+        }
+    }
+
+    /// Trades a message that was received before for a successor that counts its receives from the start, hidden for
+    /// one lease.
+    ///
+    /// Workers that were killed leave their count behind; without this, a healthy message would end in the
+    /// dead-letter queue after a few of them. A unit that kills its workers is ended by its own count of attempts.
+    async fn insure(&self, delivery: &Delivery) -> Result<(), Failure> {
+        let successor = vec![delivery.body.clone()];
+        retry::send_all(&*self.queue, RetryPolicy::default(), successor, self.lease.min(MAX_DELAY)).await?;
+        // If this fails there are two messages, and the second to be received finds the unit taken or done.
+        let _ = self.queue.settle(&delivery.receipt).await;
+        Ok(())
+    }
+
+    /// Works on a unit under its lease, and the delivery's visibility if it still has one of its own.
+    async fn work(
+        &self,
+        job: &Arc<JobContext>,
+        owned: &OwnedUnit,
+        unit: Unit,
+        delivery: Option<&Delivery>,
+    ) -> Executed {
+        tracing::info!(job = job.manifest.job, %unit, "unit taken");
+        let halt = self.stop.child_token();
+        let started = Instant::now();
+        let result = tokio::select! {
+            result = sync::run(job, owned, &halt) => result,
+            () = self.keep(job, owned, unit, delivery, &halt) => Err(JournalError::Lost { unit }.into()),
+        };
+        let seconds = started.elapsed().as_secs_f64();
+        match result {
+            Ok(Ended::Done) => {
+                tracing::info!(job = job.manifest.job, %unit, seconds, "unit done");
+                job.meter.add_ended_unit();
+                Executed { ending: Ending::Settle, ended: Some(Arc::clone(job)) }
+            }
+            Ok(Ended::Stopped) => {
+                let released = owned.release().await;
+                let cancelled = job.journal.wish().await.is_ok_and(|wish| wish == Wish::Cancel);
+                match (released, cancelled) {
+                    (Err(error), _) => self.journal_failed(unit, &error),
+                    (Ok(()), true) => Ending::Settle,
+                    (Ok(()), false) => Ending::Successor(Duration::ZERO),
+                }
+                .into()
+            }
+            Err(Stuck::Journal(JournalError::Lost { .. })) => {
+                tracing::warn!(job = job.manifest.job, %unit, "the unit was lost to another worker");
+                Ending::Leave.into()
+            }
+            Err(stuck) => {
+                tracing::error!(job = job.manifest.job, %unit, error = %stuck, "the unit cannot go on");
+                let ending = note_failure(owned, &stuck.to_string(), stuck.may_pass()).await;
+                match ending {
+                    Ok(ending) => {
+                        let failed = ending == Ending::DeadLetter;
+                        Executed { ending, ended: failed.then(|| Arc::clone(job)) }
+                    }
+                    Err(error) => self.journal_failed(unit, &error).into(),
+                }
+            }
+        }
+    }
+
+    /// Keeps the unit's lease and the message's visibility; returns when either is lost.
+    async fn keep(
+        &self,
+        job: &JobContext,
+        owned: &OwnedUnit,
+        unit: Unit,
+        delivery: Option<&Delivery>,
+        halt: &CancellationToken,
+    ) {
+        let every = self.lease / 3;
+        let taken = Instant::now();
+        let mut renewed = taken;
+        loop {
+            tokio::time::sleep(every.min(LOOK_AT_WISH_EVERY)).await;
+            if taken.elapsed() >= LONGEST_HOLD || job.journal.wish().await.is_ok_and(|wish| wish == Wish::Cancel) {
+                halt.cancel();
+            }
+            if renewed.elapsed() < every {
+                continue;
+            }
+            match owned.renew().await {
+                Ok(()) => renewed = Instant::now(),
+                Err(JournalError::Lost { .. }) => return,
+                Err(error) => tracing::warn!(%unit, %error, "the lease could not be renewed"),
+            }
+            let Some(delivery) = delivery else { continue };
+            match self.queue.extend(&delivery.receipt, self.lease).await {
+                Err(failure) if failure.kind == FailureKind::NotFound => {
+                    // Whoever receives the message next waits for this lease to end unless it is given back.
+                    let _ = owned.release().await;
+                    return;
+                }
+                Err(failure) => tracing::warn!(%unit, error = %failure, "the message could not be extended"),
+                Ok(()) => {}
+            }
+        }
+    }
+
+    /// Leaves a trace of a job that cannot be opened in the unit's checkpoint, so that the job does not wait for ever.
+    async fn note_that_it_cannot_be_opened(&self, message: &WorkMessage, error: &CannotOpen) -> Ending {
+        let unit = message.work_unit();
+        let Ok(journal) = self.jobs.journal(&message.manifest).await else { return ending_of(error.may_pass()) };
+        match self.acquire_without_tables(&journal, unit).await {
+            Ok(Some(owned)) => {
+                let noted = note_failure(&owned, &error.to_string(), error.may_pass()).await;
+                noted.unwrap_or_else(|error| self.journal_failed(unit, &error))
+            }
+            Ok(None) | Err(_) => ending_of(error.may_pass()),
+        }
+    }
+
+    async fn acquire_without_tables(
+        &self,
+        journal: &Journal,
+        unit: Unit,
+    ) -> Result<Option<Box<OwnedUnit>>, JournalError> {
+        let manifest = journal.manifest().await?;
+        if !manifest.has(unit) {
+            return Ok(None);
+        }
+        let owner = format!("{:016x}", rand::random::<u64>());
+        match journal.acquire(unit, manifest.slaves.len(), None, &owner, self.lease).await? {
+            Acquired::Owned(owned) => Ok(Some(owned)),
+            Acquired::Done | Acquired::Failed | Acquired::Busy(_) => Ok(None),
+        }
+    }
+
+    fn journal_failed(&self, unit: Unit, error: &JournalError) -> Ending {
+        if matches!(error, JournalError::Lost { .. }) {
+            tracing::warn!(%unit, "the unit was lost to another worker");
+            return Ending::Leave;
+        }
+        tracing::error!(%unit, %error, "the job's folder failed");
+        ending_of(error.may_pass())
+    }
+}
+
+/// What becomes of a message whose failure could not be written down.
+fn ending_of(may_pass: bool) -> Ending {
+    /// Long enough for an outage not to be hammered.
+    const AGAIN_AFTER: Duration = Duration::from_secs(10);
+    if may_pass { Ending::Successor(AGAIN_AFTER) } else { Ending::DeadLetter }
+}
+
+async fn note_failure(owned: &OwnedUnit, error: &str, may_pass: bool) -> Result<Ending, JournalError> {
+    if !may_pass {
+        owned.fail(error).await?;
+        return Ok(Ending::DeadLetter);
+    }
+    Ok(match owned.give_up_for_now(error).await? {
+        GivenUp::ForNow { failures } => Ending::Successor(Duration::from_secs(1 << failures.min(6))),
+        GivenUp::ForGood => Ending::DeadLetter,
+    })
+}

@@ -1,0 +1,3 @@
+//! The kinds of work, one folder each.
+
+pub mod sync;

@@ -1,0 +1,325 @@
+//! One segment of a sync: read, compare, confirm, repair, commit, page by page.
+//!
+//! `lookup` finds suspects on a page, `confirm` reads them again and tells which are discrepancies, `repair` makes one
+//! repair. This file holds the order in which these happen and what is committed when; see `settle`.
+
+mod confirm;
+mod lookup;
+mod repair;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use shared::domain::checkpoint::Position;
+use shared::domain::decide::Repair;
+use shared::domain::discrepancy::{Discrepancy, Outcome};
+use shared::domain::key::Key;
+use shared::domain::tally::Tally;
+use shared::domain::unit::{Pass, Unit};
+use shared::journal::{Intent, JournalError, OwnedUnit, Step};
+use shared::ports::failure::{Failure, FailureKind};
+use shared::ports::table::{Content, Page, ScanRequest, Table};
+use shared::retry;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::confirm::Finding;
+use self::lookup::Suspect;
+use self::repair::{Made, Mender};
+use crate::context::JobContext;
+
+/// Longest time between two commits while pages come in; what lies behind the last one is redone after a crash.
+const COMMIT_EVERY: Duration = Duration::from_secs(2);
+
+/// Suspects that make a commit due before its time, so that none waits long and few are held.
+const SUSPECTS_PER_COMMIT: usize = 500;
+
+/// How long a confirm delay may still take once the worker is asked to stop.
+const PATIENCE_WHEN_STOPPED: Duration = Duration::from_secs(3);
+
+/// Repairs in flight at once in one segment.
+const REPAIRS_AT_ONCE: usize = 16;
+
+/// How a unit ended for this worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It is finished and committed.
+    Done,
+    /// It was asked to stop, and everything it did is committed.
+    Stopped,
+}
+
+/// Why a unit could not go on.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Stuck {
+    /// A table failed.
+    #[error(transparent)]
+    Port(#[from] Failure),
+    /// The job's folder failed, or the unit was lost.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+impl Stuck {
+    /// Whether another try may succeed.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Port(failure) => failure.may_pass(),
+            Self::Journal(error) => error.may_pass(),
+        }
+    }
+}
+
+/// What became of the pages since the last commit.
+#[derive(PartialEq, Eq)]
+enum Settled {
+    Committed,
+    Abandoned,
+}
+
+struct Segment<'a> {
+    job: &'a JobContext,
+    owned: &'a OwnedUnit,
+    unit: Unit,
+    stop: &'a CancellationToken,
+    position: Position,
+    tally: Tally,
+    suspects: Vec<Suspect>,
+    committed_at: Instant,
+}
+
+/// Works on one owned unit until its end, or until `stop`, which it looks at between pages.
+///
+/// # Errors
+/// `Stuck`; everything up to the last commit stays.
+pub async fn run(job: &JobContext, owned: &OwnedUnit, stop: &CancellationToken) -> Result<Ended, Stuck> {
+    let checkpoint = owned.checkpoint().await;
+    let mut segment = Segment {
+        job,
+        owned,
+        unit: checkpoint.unit,
+        stop,
+        position: checkpoint.position,
+        tally: checkpoint.tally,
+        suspects: Vec::new(),
+        committed_at: Instant::now(),
+    };
+    segment.finish_pending().await?;
+    segment.scan().await
+}
+
+impl Segment<'_> {
+    async fn scan(&mut self) -> Result<Ended, Stuck> {
+        let mut upcoming = match &self.position {
+            Position::End => return self.finish_empty().await,
+            Position::Start => Some(self.fetch(None).await?),
+            Position::After(key) => {
+                let key = Key::from_json(&self.job.manifest.key_schema, key).map_err(|error| self.bad_key(&error))?;
+                Some(self.fetch(Some(key)).await?)
+            }
+        };
+        while let Some(page) = upcoming.take() {
+            let next = page.next.as_ref().map(|item| self.key(item)).transpose()?;
+            let more = async {
+                match next.clone() {
+                    Some(key) => self.fetch(Some(key)).await.map(Some),
+                    None => Ok(None),
+                }
+            };
+            let (compared, fetched) = futures::future::join(self.compare(&page), more).await;
+            let (found, tally) = compared?;
+            self.tally.add(&tally);
+            self.suspects.extend(found);
+            self.position = next.map_or(Position::End, |key| Position::After(key.to_json()));
+            self.job.meter.add_scanned(page.items.len() as u64);
+            let stopped = self.stop.is_cancelled();
+            let due = self.suspects.len() >= SUSPECTS_PER_COMMIT || self.committed_at.elapsed() >= COMMIT_EVERY;
+            if (due || stopped || self.position == Position::End) && self.settle().await? == Settled::Abandoned {
+                return Ok(Ended::Stopped);
+            }
+            if self.position == Position::End {
+                return Ok(Ended::Done);
+            }
+            if stopped {
+                return Ok(Ended::Stopped);
+            }
+            upcoming = fetched?;
+        }
+        Ok(Ended::Done)
+    }
+
+    async fn fetch(&self, after: Option<Key>) -> Result<Page, Stuck> {
+        let settings = &self.job.manifest.sync;
+        let request = ScanRequest {
+            segment: self.unit.segment,
+            total_segments: self.job.manifest.total_segments,
+            after,
+            limit: settings.scan_limit,
+            consistency: settings.scan_consistency,
+            content: match self.unit.pass {
+                Pass::Master => Content::Items,
+                Pass::Slave(_) => Content::Keys(self.job.manifest.key_schema.clone()),
+            },
+        };
+        let table = self.scanned_table();
+        let page = retry::call(self.job.retry, || table.scan_page(&request)).await?;
+        self.job.meter.add_read_units(page.read_units);
+        Ok(page)
+    }
+
+    /// Holds one page against the other tables; returns the suspects, and the page's counts.
+    async fn compare(&self, page: &Page) -> Result<(Vec<Suspect>, Tally), Stuck> {
+        let keys = page.items.iter().map(|item| self.key(item)).collect::<Result<Vec<Key>, Stuck>>()?;
+        let mut tally = Tally::zero(self.job.manifest.slaves.len());
+        let scanned = self.unit.pass.scanned_table();
+        tally.scanned[scanned] += page.items.len() as u64;
+        tally.consumed[scanned].read += page.read_units;
+        let suspects = match self.unit.pass {
+            Pass::Master => lookup::master_page(self.job, &keys, &page.items, &mut tally).await?,
+            Pass::Slave(slave) => lookup::slave_page(self.job, slave, keys, &mut tally).await?,
+        };
+        Ok((suspects, tally))
+    }
+
+    /// Confirms what is suspect, commits, repairs what may be repaired, and commits again.
+    ///
+    /// Between the two commits the repairs are pending: named and counted, and each made or not. Whoever takes the
+    /// unit up then finishes them first, so that none is made without being reported, and none is counted twice.
+    ///
+    /// When asked to stop during a long confirm delay, it is all left as it was at the last commit.
+    async fn settle(&mut self) -> Result<Settled, Stuck> {
+        let suspects = std::mem::take(&mut self.suspects);
+        if let Some(due) = confirm::due(self.job, &suspects) {
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => {}
+                () = stopped_for(self.stop, PATIENCE_WHEN_STOPPED) => return Ok(Settled::Abandoned),
+            }
+        }
+        let findings = confirm::confirm(self.job, self.unit.pass, suspects, &mut self.tally).await?;
+        let (to_repair, to_report): (Vec<Finding>, Vec<Finding>) =
+            findings.into_iter().partition(|finding| self.repair_of(finding) != Repair::None);
+        let lines: Vec<Discrepancy> =
+            to_report.iter().map(|finding| self.line(finding, Outcome::Reported, None)).collect();
+        lines.iter().for_each(|line| self.job.hooks.on_discrepancy(line));
+        lines.iter().for_each(|line| self.job.hooks.on_outcome(line));
+        if to_repair.is_empty() {
+            self.commit(lines, Vec::new()).await?;
+            return Ok(Settled::Committed);
+        }
+        let pending: Vec<Intent> = to_repair
+            .iter()
+            .map(|finding| Intent { slave: finding.slave, line: self.line(finding, Outcome::Reported, None) })
+            .collect();
+        pending.iter().for_each(|intent| self.job.hooks.on_discrepancy(&intent.line));
+        self.commit(lines, pending).await?;
+        self.repair(to_repair).await?;
+        Ok(Settled::Committed)
+    }
+
+    /// Finishes the repairs that the last owner of this unit had decided on.
+    async fn finish_pending(&mut self) -> Result<(), Stuck> {
+        let intents = self.owned.pending().await?;
+        if intents.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(unit = %self.unit, repairs = intents.len(), "finishing the repairs of the last owner");
+        let schema = &self.job.manifest.key_schema;
+        let findings = intents
+            .into_iter()
+            .map(|Intent { slave, line }| {
+                let key = Key::from_json(schema, &line.key).map_err(|error| self.bad_key(&error))?;
+                Ok(Finding::inherited(slave, key, line))
+            })
+            .collect::<Result<Vec<Finding>, Stuck>>()?;
+        self.repair(findings).await
+    }
+
+    async fn repair(&mut self, findings: Vec<Finding>) -> Result<(), Stuck> {
+        let mender = Mender { job: self.job, owned: self.owned };
+        let mends: Vec<_> = findings.into_iter().map(|finding| mender.mend(finding)).collect();
+        let made: Vec<(Finding, Made)> = stream::iter(mends).buffer_unordered(REPAIRS_AT_ONCE).try_collect().await?;
+        let mut lines = Vec::with_capacity(made.len());
+        for (finding, Made { outcome, consumed }) in made {
+            for (table, consumed) in [(0, consumed.master), (finding.slave + 1, consumed.slave)] {
+                self.tally.consumed[table].add(consumed);
+                self.job.meter.add_write_units(consumed.write);
+            }
+            let tally = &mut self.tally.slaves[finding.slave];
+            match outcome {
+                repair::Result::Healed => tally.uncount(finding.kind, self.unit.pass),
+                repair::Result::Settled(outcome, reason) => {
+                    tally.count_outcome(outcome);
+                    let line = self.line(&finding, outcome, reason);
+                    self.job.hooks.on_outcome(&line);
+                    lines.push(line);
+                }
+            }
+        }
+        self.commit(lines, Vec::new()).await
+    }
+
+    async fn commit(&mut self, lines: Vec<Discrepancy>, pending: Vec<Intent>) -> Result<(), Stuck> {
+        self.job.meter.add_discrepancies(
+            (lines.iter().filter(|line| line.outcome == Outcome::Reported).count() + pending.len()) as u64,
+        );
+        let last = self.position == Position::End && pending.is_empty();
+        let step = Step { position: self.position.clone(), tally: self.tally.clone(), lines, pending };
+        if last {
+            self.owned.finish(step).await?
+        } else {
+            self.owned.commit(step).await?
+        }
+        self.committed_at = Instant::now();
+        Ok(())
+    }
+
+    async fn finish_empty(&mut self) -> Result<Ended, Stuck> {
+        if self.owned.checkpoint().await.state != shared::domain::checkpoint::State::Done {
+            self.commit(Vec::new(), Vec::new()).await?;
+        }
+        Ok(Ended::Done)
+    }
+
+    fn repair_of(&self, finding: &Finding) -> Repair {
+        self.job.manifest.sync.policy.repair(finding.kind)
+    }
+
+    fn line(&self, finding: &Finding, outcome: Outcome, reason: Option<String>) -> Discrepancy {
+        Discrepancy {
+            segment: self.unit.segment,
+            slave: self.job.labels[finding.slave + 1].clone(),
+            kind: finding.kind,
+            key: finding.key.to_json(),
+            attributes: finding.attributes.clone(),
+            outcome,
+            reason,
+            at: format!("{:.3}", jiff::Timestamp::now()),
+            values: finding.values.clone(),
+        }
+    }
+
+    fn scanned_table(&self) -> Arc<dyn Table> {
+        Arc::clone(&self.job.tables[self.unit.pass.scanned_table()])
+    }
+
+    fn key(&self, item: &shared::domain::value::Item) -> Result<Key, Stuck> {
+        Key::of(&self.job.manifest.key_schema, item).map_err(|error| self.bad_key(&error))
+    }
+
+    fn bad_key(&self, error: &shared::domain::key::BadKey) -> Stuck {
+        Stuck::Port(Failure {
+            kind: FailureKind::Invalid,
+            operation: "Scan",
+            resource: format!("table {}", self.job.labels[self.unit.pass.scanned_table()]),
+            message: error.to_string(),
+        })
+    }
+}
+
+/// Returns this long after the token was cancelled.
+async fn stopped_for(stop: &CancellationToken, patience: Duration) {
+    stop.cancelled().await;
+    tokio::time::sleep(patience).await;
+}

@@ -1,0 +1,145 @@
+//! The second look: suspects are read again on both sides, strongly consistent, before they count.
+
+use shared::domain::decide::{Kind, Repair, judge};
+use shared::domain::discrepancy::{Discrepancy, Values};
+use shared::domain::job::{Consistency, ReportContent};
+use shared::domain::json::item_to_json;
+use shared::domain::key::Key;
+use shared::domain::tally::Tally;
+use shared::domain::unit::Pass;
+use shared::domain::value::{Item, held_bytes};
+use shared::ports::table::Content;
+use tokio::time::Instant;
+
+use super::Stuck;
+use super::lookup::{self, Suspect};
+use crate::context::JobContext;
+
+/// Bytes of confirmed items that are held for their repair; beyond these, a repair reads its item again.
+const HELD_BYTES: usize = 4 * 1024 * 1024;
+
+/// Suspects read again at once; it bounds what is held between a read and its verdict.
+const SUSPECTS_AT_ONCE: usize = 100;
+
+/// A discrepancy that counts.
+pub(super) struct Finding {
+    pub(super) slave: usize,
+    pub(super) key: Key,
+    pub(super) kind: Kind,
+    pub(super) attributes: Vec<String>,
+    pub(super) values: Option<Values>,
+    pub(super) seen: Seen,
+}
+
+/// What is known of both sides when a repair begins.
+pub(super) enum Seen {
+    /// Both items, as they were confirmed.
+    Both(Box<(Option<Item>, Option<Item>)>),
+    /// Nothing; they must be read.
+    Unread,
+    /// Nothing, and the unit's last owner may have made the repair.
+    Inherited,
+}
+
+impl Finding {
+    /// A repair that the unit's last owner had decided on.
+    pub(super) fn inherited(slave: usize, key: Key, line: Discrepancy) -> Self {
+        let Discrepancy { kind, attributes, values, .. } = line;
+        Self { slave, key, kind, attributes, values, seen: Seen::Inherited }
+    }
+}
+
+/// When the suspects may be looked at again; `None` when there is nothing to wait for.
+pub(super) fn due(job: &JobContext, suspects: &[Suspect]) -> Option<Instant> {
+    let last_seen = suspects.iter().map(|suspect| suspect.seen_at).max()?;
+    Some(last_seen + job.manifest.sync.confirm_delay()?)
+}
+
+/// Tells which suspects are discrepancies, and counts them. To be called when they are [`due`].
+///
+/// With `--no-confirm` the first look counts, and nothing is read.
+pub(super) async fn confirm(
+    job: &JobContext,
+    pass: Pass,
+    suspects: Vec<Suspect>,
+    tally: &mut Tally,
+) -> Result<Vec<Finding>, Stuck> {
+    if job.manifest.sync.confirm_delay().is_none() {
+        return Ok(suspects.into_iter().map(|suspect| count_first_look(suspect, pass, tally)).collect());
+    }
+    let mut findings = Vec::new();
+    let mut held = 0;
+    for slave in 0..job.manifest.slaves.len() {
+        let keys: Vec<Key> =
+            suspects.iter().filter(|suspect| suspect.slave == slave).map(|suspect| suspect.key.clone()).collect();
+        for keys in keys.chunks(SUSPECTS_AT_ONCE) {
+            let (mut master, mut other) = both(job, slave, keys, tally).await?;
+            for key in keys {
+                let (master, other) = (master.remove(key), other.remove(key));
+                let verdict = judge(master.as_ref(), other.as_ref(), |master, slave| job.differing(master, slave));
+                let Some((kind, attributes)) = tally.slaves[slave].count_second_look(pass, verdict) else { continue };
+                let values = values(job, kind, &attributes, master.as_ref(), other.as_ref());
+                let repaired = job.manifest.sync.policy.repair(kind) != Repair::None;
+                let bytes: usize = [&master, &other].into_iter().flatten().map(held_bytes).sum();
+                let seen = if repaired && held + bytes <= HELD_BYTES {
+                    held += bytes;
+                    Seen::Both(Box::new((master, other)))
+                } else {
+                    Seen::Unread
+                };
+                findings.push(Finding { slave, key: key.clone(), kind, attributes, values, seen });
+            }
+        }
+    }
+    Ok(findings)
+}
+
+/// Reads the same keys of the master and of one slave, strongly consistent.
+async fn both(
+    job: &JobContext,
+    slave: usize,
+    keys: &[Key],
+    tally: &mut Tally,
+) -> Result<(std::collections::HashMap<Key, Item>, std::collections::HashMap<Key, Item>), Stuck> {
+    let look = |table| lookup::read(job, table, keys, Consistency::Strong, &Content::Items);
+    let ((master, master_units), (other, slave_units)) = futures::future::try_join(look(0), look(slave + 1)).await?;
+    tally.consumed[0].read += master_units;
+    tally.consumed[slave + 1].read += slave_units;
+    Ok((master, other))
+}
+
+fn count_first_look(suspect: Suspect, pass: Pass, tally: &mut Tally) -> Finding {
+    let Suspect { slave, key, seen_at: _, kind, attributes, values } = suspect;
+    let tally = &mut tally.slaves[slave];
+    tally.count_kind(kind);
+    tally.compared += u64::from(pass == Pass::Master);
+    Finding { slave, key, kind, attributes, values, seen: Seen::Unread }
+}
+
+/// What a report with values says of a discrepancy; nothing unless the user asked for values.
+pub(super) fn values(
+    job: &JobContext,
+    kind: Kind,
+    attributes: &[String],
+    master: Option<&Item>,
+    slave: Option<&Item>,
+) -> Option<Values> {
+    match job.manifest.sync.report {
+        ReportContent::Keys => None,
+        ReportContent::Values => {
+            let differs = |name: &String| {
+                kind != Kind::Differing
+                    || attributes.iter().any(|path| {
+                        path.strip_prefix(name.as_str())
+                            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+                    })
+            };
+            let part = |item: Option<&Item>| {
+                let item: Item =
+                    item?.iter().filter(|(name, _)| differs(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
+                Some(item_to_json(&item))
+            };
+            Some(Values { master: part(master), slave: part(slave) })
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The `lookup` comparison: the keys of a scanned page are looked up in the other tables.
+
+use std::collections::HashMap;
+
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use shared::domain::decide::{Kind, Verdict, judge};
+use shared::domain::discrepancy::Values;
+use shared::domain::job::Consistency;
+use shared::domain::key::Key;
+use shared::domain::tally::Tally;
+use shared::domain::value::Item;
+use shared::ports::table::{Content, GetRequest};
+use shared::retry;
+use tokio::time::Instant;
+
+use super::{Stuck, confirm};
+use crate::context::JobContext;
+
+/// Lookups in flight at once for one page and table; it bounds memory together with the service's 16 MB per answer.
+const LOOKUPS_AT_ONCE: usize = 2;
+
+/// A key that looked discrepant at the first look.
+pub(super) struct Suspect {
+    pub(super) slave: usize,
+    pub(super) key: Key,
+    pub(super) seen_at: Instant,
+    /// What the first look said.
+    pub(super) kind: Kind,
+    pub(super) attributes: Vec<String>,
+    pub(super) values: Option<Values>,
+}
+
+/// Holds a page of the master against every slave, all of them at once.
+pub(super) async fn master_page(
+    job: &JobContext,
+    keys: &[Key],
+    items: &[Item],
+    tally: &mut Tally,
+) -> Result<Vec<Suspect>, Stuck> {
+    let slaves = 0..job.manifest.slaves.len();
+    let looked = slaves.map(|slave| async move {
+        let (found, read_units) =
+            read(job, slave + 1, keys, job.manifest.sync.scan_consistency, &Content::Items).await?;
+        let mut identical = 0;
+        let mut suspects = Vec::new();
+        for (key, master) in keys.iter().zip(items) {
+            let other = found.get(key);
+            match judge(Some(master), other, |master, slave| job.differing(master, slave)) {
+                Verdict::Identical | Verdict::Gone => identical += 1,
+                Verdict::Discrepant(kind, attributes) => {
+                    let values = confirm::values(job, kind, &attributes, Some(master), other);
+                    suspects.push(Suspect {
+                        slave,
+                        key: key.clone(),
+                        seen_at: Instant::now(),
+                        kind,
+                        attributes,
+                        values,
+                    });
+                }
+            }
+        }
+        Ok::<_, Stuck>((slave, identical, suspects, read_units))
+    });
+    let mut all = Vec::new();
+    for (slave, identical, suspects, read_units) in futures::future::try_join_all(looked).await? {
+        tally.slaves[slave].compared += identical;
+        tally.slaves[slave].identical += identical;
+        tally.consumed[slave + 1].read += read_units;
+        all.extend(suspects);
+    }
+    Ok(all)
+}
+
+/// Looks a page of one slave's keys up in the master; the ones that it lacks are suspect.
+pub(super) async fn slave_page(
+    job: &JobContext,
+    slave: usize,
+    keys: Vec<Key>,
+    tally: &mut Tally,
+) -> Result<Vec<Suspect>, Stuck> {
+    let content = Content::Keys(job.manifest.key_schema.clone());
+    let (found, read_units) = read(job, 0, &keys, job.manifest.sync.scan_consistency, &content).await?;
+    tally.consumed[0].read += read_units;
+    let lacking = keys.into_iter().filter(|key| !found.contains_key(key));
+    let kind = Kind::Extra;
+    let suspect = |key| Suspect { slave, key, seen_at: Instant::now(), kind, attributes: Vec::new(), values: None };
+    Ok(lacking.map(suspect).collect())
+}
+
+/// Reads items of one table by their keys, however many; returns them by key, and the read units.
+pub(super) async fn read(
+    job: &JobContext,
+    table: usize,
+    keys: &[Key],
+    consistency: Consistency,
+    content: &Content,
+) -> Result<(HashMap<Key, Item>, f64), Stuck> {
+    let per_request = usize::try_from(job.manifest.sync.batch_read_limit).unwrap_or(1).max(1);
+    let adapter = &*job.tables[table];
+    let schema = &job.manifest.key_schema;
+    let reads: Vec<_> = keys
+        .chunks(per_request)
+        .map(|keys| {
+            let request = GetRequest { keys: keys.to_vec(), consistency, content: content.clone() };
+            retry::get_all(adapter, job.retry, request)
+        })
+        .collect();
+    let answers: Vec<retry::Read> = stream::iter(reads).buffer_unordered(LOOKUPS_AT_ONCE).try_collect().await?;
+    let mut found = HashMap::with_capacity(keys.len());
+    let mut read_units = 0.0;
+    for answer in answers {
+        read_units += answer.read_units;
+        found.extend(answer.items.into_iter().filter_map(|item| Some((Key::of(schema, &item).ok()?, item))));
+    }
+    job.meter.add_read_units(read_units);
+    Ok((found, read_units))
+}

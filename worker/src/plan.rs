@@ -1,0 +1,192 @@
+//! From what is asked for to a manifest: the tables are looked at, and everything that cannot work is refused first.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use shared::domain::job::{JobKind, MANIFEST_VERSION, Manifest, Side, SyncSettings};
+use shared::domain::key::{BadKey, Key, KeySchema};
+use shared::domain::segment::{SegmentSet, planned_segments};
+use shared::ports::failure::Failure;
+use shared::ports::table::{Description, Readiness};
+
+use crate::environment::Environment;
+
+/// How many segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Segments {
+    /// As many as the master's size asks for, and at least this many.
+    Auto {
+        /// Segments worked on at once.
+        at_once: u32,
+    },
+    /// This many.
+    Fixed(u32),
+}
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct SyncRequest {
+    /// The job's id.
+    pub job: String,
+    /// The table that is right.
+    pub master: Side,
+    /// The tables held against it.
+    pub slaves: Vec<Side>,
+    /// How many segments.
+    pub segments: Segments,
+    /// The segments to do; all when absent.
+    pub only_segments: Option<SegmentSet>,
+    /// By segment, the key to start after, as a person typed it.
+    pub starting_keys: BTreeMap<u32, String>,
+    /// The settings.
+    pub settings: SyncSettings,
+}
+
+/// Why a request cannot become a job.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CannotPlan {
+    /// A table cannot be described.
+    #[error(transparent)]
+    Port(#[from] Failure),
+    /// A slave is the master, or two slaves are one table.
+    #[error("{one} and {other} are the same table")]
+    SameTable {
+        /// One name of it.
+        one: String,
+        /// The other.
+        other: String,
+    },
+    /// A table cannot be read now.
+    #[error("table {table} is {status}")]
+    NotReady {
+        /// The table.
+        table: String,
+        /// In the service's words.
+        status: String,
+    },
+    /// A slave has other keys than the master.
+    #[error("the key schemas differ: master {master} has {master_schema}, slave {slave} has {slave_schema}")]
+    OtherSchema {
+        /// The master.
+        master: String,
+        /// Its schema.
+        master_schema: KeySchema,
+        /// The slave.
+        slave: String,
+        /// Its schema.
+        slave_schema: KeySchema,
+    },
+    /// A segment is named that there is not.
+    #[error("segment {segment} is named, and there are {total} segments, 0 to {}", total - 1)]
+    NoSuchSegment {
+        /// The segment.
+        segment: u32,
+        /// How many there are.
+        total: u32,
+    },
+    /// A starting key is no key of the master.
+    #[error("the starting key `{text}` does not fit table {table} with key {schema}: {error}")]
+    BadStartingKey {
+        /// What was given.
+        text: String,
+        /// The master.
+        table: String,
+        /// Its schema.
+        schema: KeySchema,
+        /// What is wrong.
+        error: BadKey,
+    },
+}
+
+/// Looks at all tables and makes the manifest of a sync. Writes nothing.
+///
+/// # Errors
+/// See [`CannotPlan`].
+pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Manifest, CannotPlan> {
+    let SyncRequest { job, mut master, mut slaves, segments, only_segments, starting_keys, settings } = request;
+    refuse_same_names(&master, &slaves)?;
+    let sides: Vec<&Side> = std::iter::once(&master).chain(&slaves).collect();
+    let described = sides.iter().map(|side| async move { environment.table(side).await?.describe().await });
+    let descriptions: Vec<Description> = futures::future::try_join_all(described).await?;
+    for (side, description) in sides.iter().zip(&descriptions) {
+        if let Readiness::NotReady(status) = &description.readiness {
+            return Err(CannotPlan::NotReady { table: side.table.to_string(), status: status.clone() });
+        }
+    }
+    let (of_master, of_slaves) = descriptions.split_first().unwrap_or_else(|| unreachable!("there is a master"));
+    refuse_same_ids(&sides, &descriptions)?;
+    for (slave, description) in slaves.iter().zip(of_slaves) {
+        if description.key_schema != of_master.key_schema {
+            return Err(CannotPlan::OtherSchema {
+                master: master.table.to_string(),
+                master_schema: of_master.key_schema.clone(),
+                slave: slave.table.to_string(),
+                slave_schema: description.key_schema.clone(),
+            });
+        }
+    }
+    let total = match segments {
+        Segments::Fixed(total) => total,
+        Segments::Auto { at_once } => planned_segments(of_master.size_bytes, at_once),
+    };
+    let named = only_segments.iter().map(SegmentSet::highest).chain(starting_keys.keys().copied());
+    if let Some(segment) = named.max().filter(|&segment| segment >= total) {
+        return Err(CannotPlan::NoSuchSegment { segment, total });
+    }
+    let key_schema = of_master.key_schema.clone();
+    let starting_keys = starting_keys.into_iter().map(|(segment, text)| {
+        let key = Key::parse(&key_schema, &text).map_err(|error| CannotPlan::BadStartingKey {
+            table: master.table.to_string(),
+            schema: key_schema.clone(),
+            text: text.clone(),
+            error,
+        })?;
+        Ok((segment, key.to_json()))
+    });
+    let starting_keys = starting_keys.collect::<Result<_, CannotPlan>>()?;
+    let ids: Vec<Option<String>> = descriptions.into_iter().map(|description| description.id).collect();
+    for (side, id) in std::iter::once(&mut master).chain(&mut slaves).zip(ids) {
+        side.table_id = id;
+    }
+    Ok(Manifest {
+        version: MANIFEST_VERSION,
+        job,
+        kind: JobKind::Sync,
+        created_at: format!("{:.3}", Timestamp::now()),
+        master,
+        slaves,
+        key_schema,
+        total_segments: total,
+        only_segments,
+        starting_keys,
+        sync: settings,
+    })
+}
+
+/// A new id: sorts by time, and two made in the same second differ in all likelihood.
+#[must_use]
+pub fn new_job_id() -> String {
+    format!("{}-{:04x}", Timestamp::now().strftime("%Y%m%dT%H%M%SZ"), rand::random::<u16>())
+}
+
+fn refuse_same_names(master: &Side, slaves: &[Side]) -> Result<(), CannotPlan> {
+    let sides: Vec<&Side> = std::iter::once(master).chain(slaves).collect();
+    let same = |one: &Side, other: &Side| one.table == other.table && one.access == other.access;
+    refuse_pairs(&sides, |one, other| same(sides[one], sides[other]))
+}
+
+/// Finds one table behind two names. An id names a table for good, in all accounts and regions.
+fn refuse_same_ids(sides: &[&Side], descriptions: &[Description]) -> Result<(), CannotPlan> {
+    let id = |n: usize| descriptions.get(n).and_then(|description| description.id.as_ref());
+    refuse_pairs(sides, |one, other| id(one).is_some() && id(one) == id(other))
+}
+
+fn refuse_pairs(sides: &[&Side], same: impl Fn(usize, usize) -> bool) -> Result<(), CannotPlan> {
+    let mut pairs = (0..sides.len()).flat_map(|one| (one + 1..sides.len()).map(move |other| (one, other)));
+    match pairs.find(|&(one, other)| same(one, other)) {
+        None => Ok(()),
+        Some((one, other)) => {
+            Err(CannotPlan::SameTable { one: sides[one].table.to_string(), other: sides[other].table.to_string() })
+        }
+    }
+}
