@@ -1,7 +1,48 @@
-//! Placeholder.
+//! The coordinator: the program `dynamend`.
+//!
+//! - [`cli`]: names, defaults and help of the command line.
+//! - [`settings`]: from flags to what commands work with; refuses what cannot be.
+//! - [`commands`]: one file per command.
+//! - [`publish`]: units of work onto the queue. [`follow`]: watching a job until it ends.
+//! - [`output`], [`view`]: standard output. [`progress`]: standard error while work goes on.
+//! - [`failure`]: exit codes, messages and hints.
 
-/// Placeholder.
-#[must_use]
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+pub mod cli;
+pub mod commands;
+pub mod failure;
+pub mod follow;
+pub mod output;
+pub mod progress;
+pub mod publish;
+pub mod settings;
+pub mod view;
+
+use failure::Failure;
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::failed(format!("the program cannot start: {error}"), "look at the limits of processes and files")
+        })
+        .and_then(|runtime| {
+            runtime.block_on(async {
+                let _telemetry = shared::telemetry::init(&settings::log_settings(&cli.common), "dynamend");
+                commands::run(cli, worker::daemon::stop_on_signals()).await
+            })
+        });
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            output::say_failure(&failure);
+            failure.exit.into()
+        }
+    }
 }

@@ -1,1 +1,5 @@
-fn main() {}
+//! The program `dynamend`; see [`coordinator`].
+
+fn main() -> std::process::ExitCode {
+    coordinator::main()
+}

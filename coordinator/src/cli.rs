@@ -1,0 +1,360 @@
+//! The command line, as clap sees it: names, defaults and help, and nothing else.
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use shared::domain::segment::{MAX_SEGMENTS, SegmentSet};
+use shared::domain::table_ref::TableRef;
+
+/// Finds and repairs the differences between DynamoDB tables, at any size, while they are live.
+///
+/// Exit codes: 0 done, and the tables agree or every discrepancy was repaired; 1 done, and discrepancies remain;
+/// 2 wrong usage; 3 failed; 4 incomplete, and `resume` continues; 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "dynamend", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Where jobs, checkpoints and reports live: s3://BUCKET/PREFIX or a directory
+    #[arg(long, global = true, value_name = "URL", env = "DYNAMEND_STORE", default_value = ".dynamend")]
+    pub store: String,
+    /// The SQS queue of the workers; without one the work is done in this process
+    #[arg(long, global = true, value_name = "URL", env = "DYNAMEND_QUEUE")]
+    pub queue: Option<String>,
+    /// A profile of the AWS configuration
+    #[arg(long, global = true, value_name = "NAME", help_heading = "AWS")]
+    pub profile: Option<String>,
+    /// The region of the queue and the bucket; tables name their own
+    #[arg(long, global = true, value_name = "REGION", help_heading = "AWS")]
+    pub region: Option<String>,
+    /// Another endpoint than AWS's own
+    #[arg(long, global = true, value_name = "URL", help_heading = "AWS")]
+    pub endpoint_url: Option<String>,
+    /// How the result is written to standard output
+    #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text, help_heading = "Output")]
+    pub output: OutputFormat,
+    /// Say more on standard error: -v each segment, -vv debug messages
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Output")]
+    pub verbose: u8,
+    /// Say nothing on standard error but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Output")]
+    pub quiet: bool,
+    /// When output is coloured
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, help_heading = "Output")]
+    pub color: Color,
+    /// How log lines are written
+    #[arg(long, global = true, value_enum, default_value_t = LogFormatArg::Text, help_heading = "Output")]
+    pub log_format: LogFormatArg,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people.
+    Text,
+    /// For programs: exactly one JSON document.
+    Json,
+}
+
+/// When output is coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormatArg {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Compare a master with its slaves; with write flags, repair them
+    Sync(Box<SyncArgs>),
+    /// Show where a job stands
+    Status(StatusArgs),
+    /// List all jobs of the store
+    Jobs(JobsArgs),
+    /// Take up every unfinished or failed segment of a job again, from its last checkpoint
+    Resume(ResumeArgs),
+    /// Stop a job at its next checkpoints; `resume` takes it up again
+    Cancel(JobArg),
+    /// Show the discrepancies of a job
+    Report(ReportArgs),
+    /// Compare and repair two tables of an embedded DynamoDB: no AWS account needed
+    #[cfg(feature = "demo")]
+    Demo,
+    /// Print completions for a shell
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// Options of `sync`.
+#[derive(Debug, Args)]
+pub struct SyncArgs {
+    /// The table that is right: REGION:NAME, REGION/NAME or an ARN
+    #[arg(short, long, value_name = "TABLE")]
+    pub master: TableRef,
+    /// A table to hold against it; repeatable
+    #[arg(short, long = "slave", visible_alias = "slaves", value_name = "TABLE", required = true)]
+    pub slaves: Vec<TableRef>,
+
+    /// Put items that a slave lacks
+    #[arg(long, help_heading = "Repair")]
+    pub write_missing: bool,
+    /// Put items that differ
+    #[arg(long, help_heading = "Repair")]
+    pub write_differing: bool,
+    /// Look for items that only a slave has: one more scan of each slave
+    #[arg(long, help_heading = "Repair")]
+    pub scan_for_extra: bool,
+    /// Delete items that only a slave has; implies --scan-for-extra
+    #[arg(long, help_heading = "Repair")]
+    pub delete_extra: bool,
+    /// Short for --write-missing --write-differing --delete-extra
+    #[arg(long, help_heading = "Repair")]
+    pub repair: bool,
+
+    /// Leave an attribute (lastModified) or a path (meta.updatedAt) out of the comparison; repeatable
+    #[arg(long, visible_aliases = ["ignore-att", "ignore-atts"], value_name = "ATTR", help_heading = "Comparison")]
+    pub ignore: Vec<String>,
+    /// How the tables are held against each other
+    #[arg(long, value_enum, default_value_t = StrategyArg::Auto, help_heading = "Comparison")]
+    pub strategy: StrategyArg,
+    /// Strongly consistent scans, at twice the price
+    #[arg(long, help_heading = "Comparison")]
+    pub consistent_read: bool,
+    /// A discrepancy counts only if it is still there this many seconds later, read strongly consistent
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds, help_heading = "Comparison")]
+    pub confirm_delay: f64,
+    /// Count what the first look finds
+    #[arg(long, conflicts_with = "confirm_delay", help_heading = "Comparison")]
+    pub no_confirm: bool,
+    /// Put the differing values into the report too, not only keys and attribute names
+    #[arg(long, help_heading = "Comparison")]
+    pub report_values: bool,
+
+    /// Segments of the parallel scan, 1 to 1000000, or auto: from the table's size
+    #[arg(long, value_name = "N|auto", value_parser = segments, help_heading = "Scan")]
+    pub segments: Option<SegmentsArg>,
+    /// Do only these segments: 0,3,8-15
+    #[arg(long, value_name = "LIST", help_heading = "Scan")]
+    pub only_segments: Option<SegmentSet>,
+    /// Segments worked on at once in this process; sets --segments when that is not given [default: twice the cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Scan")]
+    pub parallel: Option<u32>,
+    /// Start after this key, {"id":"abc"} or {"id":{"S":"abc"}}, or SEGMENT=KEY; repeatable
+    #[arg(long, value_name = "JSON", help_heading = "Scan")]
+    pub starting_key: Vec<String>,
+    /// Items per Scan page [default: as many as make 1 MB]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Scan")]
+    pub scan_limit: Option<u32>,
+    /// Keys per BatchGetItem, 1 to 100
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100), help_heading = "Scan")]
+    pub batch_read_limit: u32,
+    /// Times a request is tried again
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=1000), help_heading = "Scan")]
+    pub max_retries: u32,
+    /// Base of the exponential delay between tries, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=60_000), help_heading = "Scan")]
+    pub retry_delay_base: u64,
+
+    /// The job's id [default: made from the time]
+    #[arg(long, value_name = "ID", value_parser = job_id, help_heading = "Job")]
+    pub job_id: Option<String>,
+    /// With --queue: follow the job to its end
+    #[arg(long, help_heading = "Job")]
+    pub wait: bool,
+
+    /// Whose credentials are used.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
+    /// Codes of second factors.
+    #[command(flatten)]
+    pub mfa: MfaArgs,
+}
+
+/// Roles, profiles and endpoints, by side.
+#[derive(Debug, Default, Args)]
+pub struct CredentialArgs {
+    /// A role to assume for the master, and for the slaves unless they have their own
+    #[arg(long, value_name = "ARN", help_heading = "AWS")]
+    pub role_arn: Option<String>,
+    /// The external id that the role asks for
+    #[arg(long, value_name = "ID", requires = "role_arn", help_heading = "AWS")]
+    pub external_id: Option<String>,
+    /// A profile for the slaves
+    #[arg(long, value_name = "NAME", help_heading = "AWS")]
+    pub slave_profile: Option<String>,
+    /// A role to assume for the slaves
+    #[arg(long, value_name = "ARN", help_heading = "AWS")]
+    pub slave_role_arn: Option<String>,
+    /// The external id that the slaves' role asks for
+    #[arg(long, value_name = "ID", requires = "slave_role_arn", help_heading = "AWS")]
+    pub slave_external_id: Option<String>,
+    /// The master's endpoint
+    #[arg(long, value_name = "URL", help_heading = "AWS")]
+    pub master_endpoint_url: Option<String>,
+    /// The slaves' endpoint
+    #[arg(long, value_name = "URL", help_heading = "AWS")]
+    pub slave_endpoint_url: Option<String>,
+}
+
+/// Second factors; only for work done in this process.
+#[derive(Debug, Default, Args)]
+pub struct MfaArgs {
+    /// The MFA device for --role-arn; without --mfa-token its code is asked for on the terminal
+    #[arg(long, value_name = "ARN", help_heading = "AWS")]
+    pub mfa_serial: Option<String>,
+    /// The code it shows
+    #[arg(long, value_name = "CODE", requires = "mfa_serial", help_heading = "AWS")]
+    pub mfa_token: Option<String>,
+    /// The MFA device for --slave-role-arn
+    #[arg(long, value_name = "ARN", help_heading = "AWS")]
+    pub slave_mfa_serial: Option<String>,
+    /// The code it shows
+    #[arg(long, value_name = "CODE", requires = "slave_mfa_serial", help_heading = "AWS")]
+    pub slave_mfa_token: Option<String>,
+}
+
+/// Strategies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StrategyArg {
+    /// The one that fits the tables.
+    Auto,
+    /// Scan the master and look its keys up in the slaves.
+    Lookup,
+}
+
+/// A number of segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentsArg {
+    /// Planned from the table's size.
+    Auto,
+    /// This many.
+    Fixed(u32),
+}
+
+/// A job's id.
+#[derive(Debug, Args)]
+pub struct JobArg {
+    /// The job's id
+    #[arg(value_name = "JOB", value_parser = job_id)]
+    pub job: String,
+}
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The job.
+    #[command(flatten)]
+    pub job: JobArg,
+    /// Keep showing it until it ends
+    #[arg(long)]
+    pub watch: bool,
+    /// Exit as the job would
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// Options of `jobs`.
+#[derive(Debug, Args)]
+pub struct JobsArgs {
+    /// Exit as the worst of the jobs would
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// Options of `resume`.
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// The job.
+    #[command(flatten)]
+    pub job: JobArg,
+    /// Only these segments: 3,7
+    #[arg(long, value_name = "LIST")]
+    pub only_segments: Option<SegmentSet>,
+    /// Segments worked on at once in this process [default: twice the cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub parallel: Option<u32>,
+    /// With --queue: follow the job to its end
+    #[arg(long)]
+    pub wait: bool,
+    /// Codes of second factors.
+    #[command(flatten)]
+    pub mfa: MfaArgs,
+}
+
+/// Options of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The job.
+    #[command(flatten)]
+    pub job: JobArg,
+    /// How the discrepancies are written
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub format: ReportFormat,
+    /// Exit as the job would
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// How discrepancies are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// A line each, for people.
+    Text,
+    /// A JSON object each, as in the report parts.
+    Jsonl,
+    /// A CSV record each, with a header.
+    Csv,
+}
+
+fn segments(text: &str) -> Result<SegmentsArg, String> {
+    if text == "auto" {
+        return Ok(SegmentsArg::Auto);
+    }
+    match text.parse() {
+        Ok(n) if (1..=MAX_SEGMENTS).contains(&n) => Ok(SegmentsArg::Fixed(n)),
+        _ => Err(format!("a number from 1 to {MAX_SEGMENTS} is expected, or auto")),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("seconds from 0 to 86400 are expected".to_owned()),
+    }
+}
+
+/// Ids become folder names, on S3 and on disk.
+fn job_id(text: &str) -> Result<String, String> {
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if text.is_empty() || text.len() > 100 || text.starts_with('.') || !text.chars().all(known) {
+        return Err(
+            "an id has 1 to 100 characters out of a-z, A-Z, 0-9, `-`, `_` and `.`, and does not begin with `.`"
+                .to_owned(),
+        );
+    }
+    Ok(text.to_owned())
+}

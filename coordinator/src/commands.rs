@@ -1,0 +1,36 @@
+//! The commands, one file each.
+
+mod cancel;
+mod completions;
+#[cfg(feature = "demo")]
+mod demo;
+mod jobs;
+mod report;
+mod resume;
+mod status;
+mod sync;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Cli, Command};
+use crate::failure::{Exit, Failure};
+use crate::settings::Settings;
+
+/// Carries out one command. `stop` is cancelled by the first signal.
+///
+/// # Errors
+/// What is said on standard error, and the exit code.
+pub async fn run(cli: Cli, stop: CancellationToken) -> Result<Exit, Failure> {
+    let settings = Settings::resolve(&cli.common)?;
+    match cli.command {
+        Command::Sync(args) => sync::run(&settings, *args, stop).await,
+        Command::Status(args) => status::run(&settings, &args, &stop).await,
+        Command::Jobs(args) => jobs::run(&settings, &args).await,
+        Command::Resume(args) => resume::run(&settings, &args, stop).await,
+        Command::Cancel(args) => cancel::run(&settings, &args.job).await,
+        Command::Report(args) => report::run(&settings, &args).await,
+        #[cfg(feature = "demo")]
+        Command::Demo => demo::run(&settings, stop).await,
+        Command::Completions { shell } => completions::run(shell),
+    }
+}

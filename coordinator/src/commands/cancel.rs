@@ -1,0 +1,23 @@
+//! `cancel`: workers stop at their next checkpoint, and `resume` takes the job up again.
+
+use shared::domain::summary::{JobState, Wish};
+
+use super::sync::show;
+use crate::failure::{Exit, Failure};
+use crate::follow;
+use crate::output::note;
+use crate::settings::Settings;
+
+pub(super) async fn run(settings: &Settings, job: &str) -> Result<Exit, Failure> {
+    let journal = settings.journal(job).await?;
+    let manifest = journal.manifest().await?;
+    let before = follow::where_it_stands(&journal, &manifest).await?;
+    if matches!(before.state, JobState::Succeeded | JobState::Failed) {
+        note(&format!("job {job} has ended already; there is nothing to cancel"));
+        show(settings, &before)?;
+        return Ok(Exit::Agree);
+    }
+    journal.set_wish(Wish::Cancel).await?;
+    show(settings, &journal.summary(&manifest).await?)?;
+    Ok(Exit::Agree)
+}

@@ -1,0 +1,64 @@
+//! `resume`: every unit that is not done gets a message again, and goes on from its checkpoint.
+
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use shared::domain::checkpoint::State;
+use shared::domain::summary::Wish;
+use shared::domain::unit::Unit;
+use tokio_util::sync::CancellationToken;
+
+use super::sync::{enqueue, show, work_here};
+use crate::cli::ResumeArgs;
+use crate::failure::{Exit, Failure};
+use crate::output::note;
+use crate::settings::{Settings, default_parallel, sides_of};
+
+/// Checkpoints made ready at once.
+const REQUEUES_AT_ONCE: usize = 32;
+
+pub(super) async fn run(settings: &Settings, args: &ResumeArgs, stop: CancellationToken) -> Result<Exit, Failure> {
+    let journal = settings.journal(&args.job.job).await?;
+    let manifest = journal.manifest().await?;
+    if let Some(only) = &args.only_segments
+        && only.highest() >= manifest.total_segments
+    {
+        return Err(Failure::usage(
+            format!("segment {} is named, and the job has {} segments", only.highest(), manifest.total_segments),
+            "segments are counted from 0",
+        ));
+    }
+    settings.sign_in(&sides_of(&manifest), &args.mfa).await?;
+    let queue = match &settings.queue {
+        Some(url) => Some(settings.open_queue(url).await?),
+        None => None,
+    };
+    // All checkpoints are read before any is changed, so that a damaged one stops it all.
+    let views = journal.views(&manifest).await?;
+    let chosen = |unit: &Unit| args.only_segments.as_ref().is_none_or(|only| only.contains(unit.segment));
+    let is_done = |unit: &Unit| views.get(unit).is_some_and(|view| view.checkpoint.state == State::Done);
+    let unfinished: Vec<Unit> = manifest.units().filter(|unit| chosen(unit) && !is_done(unit)).collect();
+    if unfinished.is_empty() {
+        note("there is nothing to resume");
+        let summary = journal.summary(&manifest).await?;
+        show(settings, &summary)?;
+        return Ok(Exit::of(&summary));
+    }
+    journal.withdraw_summary().await?;
+    journal.set_wish(Wish::Run).await?;
+    let requeues: Vec<_> = unfinished
+        .into_iter()
+        .map(|unit| {
+            let journal = &journal;
+            async move { Ok::<_, Failure>((unit, journal.requeue(unit).await?)) }
+        })
+        .collect();
+    let requeued: Vec<(Unit, bool)> = stream::iter(requeues).buffered(REQUEUES_AT_ONCE).try_collect().await?;
+    let units: Vec<Unit> =
+        requeued.into_iter().filter(|(_, needs_message)| *needs_message).map(|(unit, _)| unit).collect();
+    match queue {
+        Some(queue) => enqueue(settings, &*queue, &journal, &manifest, units, args.wait.into(), &stop).await,
+        None => {
+            let parallel = args.parallel.unwrap_or_else(default_parallel);
+            work_here(settings, &journal, &manifest, units, parallel, stop).await
+        }
+    }
+}

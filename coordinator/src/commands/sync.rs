@@ -1,0 +1,141 @@
+//! `sync`: plan, create the job, and either do its work here or put it onto the queue.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use shared::domain::job::Manifest;
+use shared::domain::summary::{JobState, Summary};
+use shared::domain::unit::Unit;
+use shared::journal::Journal;
+use shared::ports::queue::WorkQueue;
+use tokio_util::sync::CancellationToken;
+use worker::embedded::Embedded;
+use worker::plan::plan;
+
+use crate::cli::{OutputFormat, SyncArgs};
+use crate::failure::{Exit, Failure};
+use crate::output::{Output, note};
+use crate::publish::{Published, publish};
+use crate::settings::{Settings, default_parallel};
+use crate::{follow, view};
+
+/// Whether a queued job is followed to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    Yes,
+    No,
+}
+
+impl From<bool> for Wait {
+    fn from(asked: bool) -> Self {
+        if asked { Self::Yes } else { Self::No }
+    }
+}
+
+pub(super) async fn run(settings: &Settings, args: SyncArgs, stop: CancellationToken) -> Result<Exit, Failure> {
+    let request = settings.sync_request(&args)?;
+    let sides: Vec<_> = std::iter::once(&request.master).chain(&request.slaves).collect();
+    settings.sign_in(&sides, &args.mfa).await?;
+    let queue = match &settings.queue {
+        Some(url) => Some(settings.open_queue(url).await?),
+        None => None,
+    };
+    let manifest = plan(request, &settings.environment()).await?;
+    let journal = settings.journal(&manifest.job).await?;
+    journal.create(&manifest).await?;
+    let units = manifest.units().collect();
+    match queue {
+        Some(queue) => enqueue(settings, &*queue, &journal, &manifest, units, args.wait.into(), &stop).await,
+        None => {
+            let parallel = args.parallel.unwrap_or_else(default_parallel);
+            work_here(settings, &journal, &manifest, units, parallel, stop).await
+        }
+    }
+}
+
+/// Does these units in this process and shows where the job stands after.
+pub(super) async fn work_here(
+    settings: &Settings,
+    journal: &Journal,
+    manifest: &Manifest,
+    units: Vec<Unit>,
+    parallel: u32,
+    stop: CancellationToken,
+) -> Result<Exit, Failure> {
+    let mut embedded = Embedded::new(settings.environment(), usize::try_from(parallel).unwrap_or(1));
+    embedded.stop = stop.clone();
+    let meter = Arc::clone(&embedded.meter);
+    let total = manifest.unit_count();
+    let ended_before = (total - units.len()) as u64;
+    let work = embedded.work(journal, manifest, units);
+    let summary = follow::meter(settings.progress, meter, ended_before, total as u64, work).await?;
+    show(settings, &summary)?;
+    Ok(exit_of(&summary, &stop))
+}
+
+/// Puts these units onto the queue, and follows the job to its end if asked.
+pub(super) async fn enqueue(
+    settings: &Settings,
+    queue: &dyn WorkQueue,
+    journal: &Journal,
+    manifest: &Manifest,
+    units: Vec<Unit>,
+    wait: Wait,
+    stop: &CancellationToken,
+) -> Result<Exit, Failure> {
+    let job = &manifest.job;
+    let count = units.len();
+    match publish(queue, manifest, &journal.manifest_url(), units, stop).await {
+        Ok(Published::All) => {}
+        Ok(Published::Some) => {
+            note(&format!("interrupted: not every segment is on the queue\n\nhint: dynamend resume {job}"));
+            return Ok(Exit::Interrupted);
+        }
+        Err(failure) => {
+            let failure = Failure::from(failure);
+            let hint = format!("{}; then enqueue the rest with `dynamend resume {job}`", failure.hint);
+            return Err(Failure { hint, ..failure });
+        }
+    }
+    if wait == Wait::No {
+        let mut output = Output::new();
+        match settings.output {
+            OutputFormat::Text => {
+                output.line(job)?;
+                note(&format!("{count} segments are on the queue; to follow them: dynamend status {job} --watch"));
+            }
+            OutputFormat::Json => output.json(&json!({ "job": job, "state": JobState::Queued, "enqueued": count }))?,
+        }
+        output.finish()?;
+        return Ok(Exit::Agree);
+    }
+    note(&format!("job {job}: {count} segments are on the queue"));
+    let summary = follow::folder(settings.progress, journal, manifest, stop).await?;
+    show(settings, &summary)?;
+    if stop.is_cancelled() && !summary.state.has_ended() {
+        note(&format!("the workers go on; to stop them: dynamend cancel {job}"));
+    }
+    Ok(exit_of(&summary, stop))
+}
+
+/// Writes where a job stands.
+pub(super) fn show(settings: &Settings, summary: &Summary) -> Result<(), Failure> {
+    let mut output = Output::new();
+    match settings.output {
+        OutputFormat::Text => output.line(&view::summary(summary))?,
+        OutputFormat::Json => output.json(summary)?,
+    }
+    output.finish()?;
+    if let (OutputFormat::Text, Some(next)) = (settings.output, view::next_step(summary)) {
+        note(&format!("\n{next}"));
+    }
+    Ok(())
+}
+
+fn exit_of(summary: &Summary, stop: &CancellationToken) -> Exit {
+    if stop.is_cancelled() && !matches!(summary.state, JobState::Succeeded | JobState::Failed) {
+        note(&format!("interrupted; what was done is saved\n\nhint: continue with `dynamend resume {}`", summary.job));
+        return Exit::Interrupted;
+    }
+    Exit::of(summary)
+}

@@ -1,0 +1,148 @@
+//! How commands end: exit codes, and failures as message and hint.
+
+use std::process::ExitCode;
+
+use shared::domain::summary::{JobState, Summary};
+use shared::journal::{BadLocation, JournalError};
+use shared::ports::failure as port;
+use worker::embedded::CannotRun;
+use worker::plan::CannotPlan;
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// Done, and the tables agree or every discrepancy was repaired.
+    Agree,
+    /// Done, and discrepancies remain.
+    Differ,
+    /// Wrong usage.
+    Usage,
+    /// Failed: configuration, credentials, service.
+    Failed,
+    /// Stopped, or some segments failed; `resume` continues.
+    Incomplete,
+    /// Interrupted; what was done is committed.
+    Interrupted,
+}
+
+impl Exit {
+    /// How a job that stands like this ends.
+    #[must_use]
+    pub fn of(summary: &Summary) -> Self {
+        match summary.state {
+            JobState::Succeeded if summary.remaining() == 0 => Self::Agree,
+            JobState::Succeeded => Self::Differ,
+            JobState::Failed | JobState::Cancelled | JobState::Queued | JobState::Running => Self::Incomplete,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Agree => 0,
+            Exit::Differ => 1,
+            Exit::Usage => 2,
+            Exit::Failed => 3,
+            Exit::Incomplete => 4,
+            Exit::Interrupted => 130,
+        })
+    }
+}
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// What was wrong, with what, and why.
+    pub message: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+impl Failure {
+    /// The command line asks for something that cannot be.
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, message: message.into(), hint: hint.into() }
+    }
+
+    /// Something outside failed.
+    pub fn failed(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { exit: Exit::Failed, message: message.into(), hint: hint.into() }
+    }
+}
+
+impl From<port::Failure> for Failure {
+    fn from(failure: port::Failure) -> Self {
+        Self::failed(failure.to_string(), failure.hint())
+    }
+}
+
+impl From<BadLocation> for Failure {
+    fn from(error: BadLocation) -> Self {
+        Self::usage(error.to_string(), "give --store s3://BUCKET/PREFIX or a directory")
+    }
+}
+
+impl From<JournalError> for Failure {
+    fn from(error: JournalError) -> Self {
+        let message = error.to_string();
+        match error {
+            JournalError::JobExists { job, .. } => Self::usage(
+                message,
+                format!("choose another --job-id, or continue that job with `dynamend resume {job}`"),
+            ),
+            JournalError::NoSuchJob { .. } => {
+                Self::failed(message, "check the id and --store; `dynamend jobs` lists the jobs of a store")
+            }
+            JournalError::Damaged { url, .. } => Self::failed(
+                message,
+                format!(
+                    "nothing was changed; restore {url} from a backup or an older version, or delete it and `resume`: \
+                     what it stood for is then done again"
+                ),
+            ),
+            JournalError::Lost { .. } => Self::failed(message, "a worker has it now; look at the job's status"),
+            JournalError::Store(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<CannotPlan> for Failure {
+    fn from(error: CannotPlan) -> Self {
+        let message = error.to_string();
+        match error {
+            CannotPlan::Port(failure) => failure.into(),
+            CannotPlan::SameTable { .. } => Self::usage(message, "name each table once"),
+            CannotPlan::NotReady { .. } => Self::failed(message, "run the command again when the table is ACTIVE"),
+            CannotPlan::OtherSchema { .. } => Self::failed(
+                message,
+                "only tables with the same key attributes, of the same types, can be held against each other",
+            ),
+            CannotPlan::NoSuchSegment { .. } => {
+                Self::usage(message, "segments are counted from 0; say how many there are with --segments")
+            }
+            CannotPlan::BadStartingKey { .. } => Self::usage(
+                message,
+                "give all key attributes and no others, as {\"id\":\"abc\"} or as {\"id\":{\"S\":\"abc\"}}",
+            ),
+        }
+    }
+}
+
+impl From<CannotRun> for Failure {
+    fn from(error: CannotRun) -> Self {
+        match error {
+            CannotRun::Plan(error) => error.into(),
+            CannotRun::Journal(error) => error.into(),
+            CannotRun::Port(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::failed(format!("the output cannot be written: {error}"), "check where standard output goes")
+    }
+}

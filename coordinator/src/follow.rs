@@ -1,0 +1,82 @@
+//! Watching a job until it ends: from this process's meter while it works here, else from the job's folder.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shared::domain::job::Manifest;
+use shared::domain::summary::Summary;
+use shared::journal::{Journal, JournalError};
+use shared::pacing::Meter;
+use tokio_util::sync::CancellationToken;
+
+use crate::progress::{Display, Progress, Show};
+
+/// How often the meter of this process is shown.
+const METER_EVERY: Duration = Duration::from_millis(500);
+
+/// How often a job's folder is read; with many units reading takes longer, and then it is read less often.
+const FOLDER_EVERY: Duration = Duration::from_secs(2);
+
+/// Times longer than one reading of the folder that passes until the next.
+const READING_SHARE: u32 = 4;
+
+/// Shows the meter until the work is over.
+pub async fn meter<T>(
+    show: Show,
+    meter: Arc<Meter>,
+    ended_before: u64,
+    units: u64,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut display = Display::new(show);
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => {
+                display.clear();
+                return done;
+            }
+            () = tokio::time::sleep(METER_EVERY) => {
+                display.update(Progress::of_meter(meter.read(), ended_before, units));
+            }
+        }
+    }
+}
+
+/// Reads the folder until the job has ended or `stop`; returns the last look.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub async fn folder(
+    show: Show,
+    journal: &Journal,
+    manifest: &Manifest,
+    stop: &CancellationToken,
+) -> Result<Summary, JournalError> {
+    let mut display = Display::new(show);
+    loop {
+        let asked = Instant::now();
+        let summary = where_it_stands(journal, manifest).await?;
+        if summary.state.has_ended() || stop.is_cancelled() {
+            display.clear();
+            return Ok(summary);
+        }
+        display.update(Progress::of_summary(&summary));
+        let pause = FOLDER_EVERY.max(asked.elapsed() * READING_SHARE);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+/// The summary that was written at the job's end, or else the fold of all its checkpoints.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub async fn where_it_stands(journal: &Journal, manifest: &Manifest) -> Result<Summary, JournalError> {
+    match journal.written_summary().await? {
+        Some(summary) => Ok(summary),
+        None => journal.summary(manifest).await,
+    }
+}

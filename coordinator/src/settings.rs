@@ -1,0 +1,338 @@
+//! From flags to what the commands work with; everything that cannot be is refused here, before anything is touched.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+
+use shared::aws::clients::{ClientSettings, Clients, Mfa};
+use shared::aws::sqs::SqsQueue;
+use shared::domain::decide::{ExtraHandling, Handling, Policy};
+use shared::domain::job::{Access, Confirm, Consistency, Manifest, ReportContent, Side, Strategy, SyncSettings};
+use shared::domain::table_ref::TableRef;
+use shared::journal::{Journal, StoreUrl};
+use shared::ports::objects::ObjectStore;
+use shared::ports::queue::WorkQueue;
+use shared::telemetry::{LogFormat, LogSettings};
+use worker::environment::Environment;
+use worker::plan::{Segments, SyncRequest, new_job_id};
+
+use crate::cli::{Color, Common, LogFormatArg, MfaArgs, OutputFormat, SegmentsArg, StrategyArg, SyncArgs};
+use crate::failure::Failure;
+use crate::output::note;
+use crate::progress::Show;
+
+/// What every command works with.
+pub struct Settings {
+    /// Where jobs live.
+    pub store: StoreUrl,
+    /// The workers' queue, if there is one.
+    pub queue: Option<String>,
+    /// How results are written.
+    pub output: OutputFormat,
+    /// Whether progress is shown.
+    pub progress: Show,
+    /// The SDK's clients.
+    pub clients: Arc<Clients>,
+    profile: Option<String>,
+    endpoint_url: Option<String>,
+}
+
+impl Settings {
+    /// Resolves the options of every command.
+    ///
+    /// # Errors
+    /// When the store is no store.
+    pub fn resolve(common: &Common) -> Result<Self, Failure> {
+        let store: StoreUrl = common.store.parse()?;
+        Ok(Self {
+            store: store.absolute()?,
+            queue: common.queue.clone().filter(|queue| !queue.is_empty()),
+            output: common.output,
+            progress: if common.quiet { Show::No } else { Show::Yes },
+            clients: Arc::new(Clients::new(ClientSettings {
+                profile: common.profile.clone(),
+                region: common.region.clone(),
+                endpoint_url: common.endpoint_url.clone(),
+            })),
+            profile: common.profile.clone(),
+            endpoint_url: common.endpoint_url.clone(),
+        })
+    }
+
+    /// How tables and stores are reached.
+    #[must_use]
+    pub fn environment(&self) -> Environment {
+        Environment::aws(Arc::clone(&self.clients))
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    pub async fn open_store(&self) -> Result<Arc<dyn ObjectStore>, Failure> {
+        Ok(self.environment().store(&self.store).await?)
+    }
+
+    /// The folder of a job.
+    ///
+    /// # Errors
+    /// When the store cannot be opened.
+    pub async fn journal(&self, job: &str) -> Result<Journal, Failure> {
+        Ok(Journal::new(self.open_store().await?, job))
+    }
+
+    /// Opens the queue and makes sure that it is there.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub async fn open_queue(&self, url: &str) -> Result<Arc<dyn WorkQueue>, Failure> {
+        let queue = SqsQueue::new(self.clients.sqs(url).await?, url);
+        let facts = queue.check().await?;
+        if facts.dead_letters.is_none() {
+            note(&format!("warning: {url} has no dead-letter queue: messages that nobody can do will stay in it"));
+        }
+        if let StoreUrl::Directory(path) = &self.store {
+            note(&format!(
+                "note: the store is the directory {}; the workers must see it under that path",
+                path.display()
+            ));
+        }
+        Ok(Arc::new(queue))
+    }
+
+    /// Assumes the roles that ask for a second factor, once for all of the job's work in this process.
+    ///
+    /// # Errors
+    /// When there is a queue, a role is missing, a code cannot be asked for, or the service refuses.
+    pub async fn sign_in(&self, manifest_sides: &[&Side], mfa: &MfaArgs) -> Result<(), Failure> {
+        let of_master = mfa.mfa_serial.as_deref().map(|serial| (0, serial, &mfa.mfa_token, "--role-arn"));
+        let of_slaves =
+            mfa.slave_mfa_serial.as_deref().map(|serial| (1, serial, &mfa.slave_mfa_token, "--slave-role-arn"));
+        for (index, serial, token, role_flag) in of_master.into_iter().chain(of_slaves) {
+            if self.queue.is_some() {
+                return Err(Failure::usage(
+                    format!(
+                        "the MFA device {serial} was given together with --queue, and the workers of a fleet cannot show its codes"
+                    ),
+                    "give the workers' own role access to the tables, or leave out --queue and do the work in this process",
+                ));
+            }
+            let Some(side) = manifest_sides.get(index).filter(|side| side.access.role_arn.is_some()) else {
+                return Err(Failure::usage(
+                    format!("the MFA device {serial} was given without a role to assume"),
+                    format!("give {role_flag} as well"),
+                ));
+            };
+            let token = match token {
+                Some(token) => token.clone(),
+                None => ask_for_code(serial)?,
+            };
+            let mfa = Mfa { serial: serial.to_owned(), token };
+            self.clients.sign_in(&side.access, side.table.region(), &mfa).await?;
+        }
+        Ok(())
+    }
+
+    /// What `sync` asks for.
+    ///
+    /// # Errors
+    /// When its flags contradict each other.
+    pub fn sync_request(&self, args: &SyncArgs) -> Result<SyncRequest, Failure> {
+        let (master, slaves) = self.sides(args)?;
+        let at_once = args.parallel.unwrap_or_else(default_parallel);
+        let starting_keys = starting_keys(&args.starting_key)?;
+        let segments = segments(args, at_once, &starting_keys)?;
+        Ok(SyncRequest {
+            job: args.job_id.clone().unwrap_or_else(new_job_id),
+            master,
+            slaves,
+            segments,
+            only_segments: args.only_segments.clone(),
+            starting_keys: starting_keys.into_iter().map(|(segment, key)| (segment.unwrap_or(0), key)).collect(),
+            settings: sync_settings(args),
+        })
+    }
+
+    fn sides(&self, args: &SyncArgs) -> Result<(Side, Vec<Side>), Failure> {
+        let own = &args.credentials;
+        let embedded_profile = |profile: &Option<String>| {
+            let profile = profile.as_ref().or(self.profile.as_ref());
+            profile.filter(|_| self.queue.is_none()).cloned()
+        };
+        if let (Some(_), Some(profile)) = (&self.queue, &own.slave_profile) {
+            return Err(Failure::usage(
+                format!(
+                    "--slave-profile {profile} was given together with --queue, and workers do not know the profiles of this machine"
+                ),
+                "name a role that the workers can assume with --slave-role-arn",
+            ));
+        }
+        let master = Access {
+            profile: embedded_profile(&None),
+            role_arn: own.role_arn.clone(),
+            external_id: own.external_id.clone(),
+            endpoint_url: own.master_endpoint_url.clone().or_else(|| self.endpoint_url.clone()),
+        };
+        let slave_endpoint = own.slave_endpoint_url.clone().or_else(|| self.endpoint_url.clone());
+        let slave = if own.slave_profile.is_some() || own.slave_role_arn.is_some() {
+            Access {
+                profile: embedded_profile(&own.slave_profile),
+                role_arn: own.slave_role_arn.clone(),
+                external_id: own.slave_external_id.clone(),
+                endpoint_url: slave_endpoint,
+            }
+        } else {
+            Access { endpoint_url: slave_endpoint, ..master.clone() }
+        };
+        refuse_unknown_region(&args.master, &master)?;
+        for table in &args.slaves {
+            refuse_unknown_region(table, &slave)?;
+        }
+        let side =
+            |table: &TableRef, access: &Access| Side { table: table.clone(), table_id: None, access: access.clone() };
+        Ok((side(&args.master, &master), args.slaves.iter().map(|table| side(table, &slave)).collect()))
+    }
+}
+
+/// How logs are written.
+#[must_use]
+pub fn log_settings(common: &Common) -> LogSettings {
+    LogSettings {
+        format: match common.log_format {
+            LogFormatArg::Text => LogFormat::Text,
+            LogFormatArg::Json => LogFormat::Json,
+        },
+        verbosity: if common.quiet { -1 } else { i8::try_from(common.verbose).unwrap_or(2) },
+        color: match common.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        },
+    }
+}
+
+/// Segments worked on at once unless the user says otherwise.
+#[must_use]
+pub fn default_parallel() -> u32 {
+    u32::try_from(worker::daemon::default_concurrency()).unwrap_or(4)
+}
+
+/// Sides of a job that is in its store already, master first.
+#[must_use]
+pub fn sides_of(manifest: &Manifest) -> Vec<&Side> {
+    manifest.sides().collect()
+}
+
+fn sync_settings(args: &SyncArgs) -> SyncSettings {
+    let handling = |asked: bool| if asked || args.repair { Handling::Repair } else { Handling::Report };
+    let extra = if args.delete_extra || args.repair {
+        ExtraHandling::Delete
+    } else if args.scan_for_extra {
+        ExtraHandling::Report
+    } else {
+        ExtraHandling::Ignore
+    };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clap admits 0 to 86400 seconds")]
+    let delay = (args.confirm_delay * 1000.0).round() as u64;
+    SyncSettings {
+        policy: Policy { missing: handling(args.write_missing), differing: handling(args.write_differing), extra },
+        ignore: args.ignore.clone(),
+        strategy: match args.strategy {
+            StrategyArg::Auto | StrategyArg::Lookup => Strategy::Lookup,
+        },
+        scan_limit: args.scan_limit,
+        batch_read_limit: args.batch_read_limit,
+        max_retries: args.max_retries,
+        retry_delay_base_ms: args.retry_delay_base,
+        scan_consistency: if args.consistent_read { Consistency::Strong } else { Consistency::Eventual },
+        confirm: if args.no_confirm { Confirm::Never } else { Confirm::AfterMillis(delay) },
+        report: if args.report_values { ReportContent::Values } else { ReportContent::Keys },
+    }
+}
+
+type StartingKeys = BTreeMap<Option<u32>, String>;
+
+/// Splits `SEGMENT=JSON` from bare keys; a bare key stands under `None`.
+fn starting_keys(texts: &[String]) -> Result<StartingKeys, Failure> {
+    let mut keys = StartingKeys::new();
+    for text in texts {
+        let (segment, key) = match text.split_once('=') {
+            Some((segment, key)) if !text.trim_start().starts_with('{') => {
+                let segment = segment.trim().parse().map_err(|_| {
+                    Failure::usage(
+                        format!("the starting key `{text}` begins with no segment number"),
+                        "write it as {\"id\":\"abc\"}, or as 3={\"id\":\"abc\"} for segment 3",
+                    )
+                })?;
+                (Some(segment), key)
+            }
+            _ => (None, text.as_str()),
+        };
+        if keys.insert(segment, key.to_owned()).is_some() {
+            return Err(Failure::usage(
+                format!("a second starting key for the same segment: `{text}`"),
+                "give one starting key per segment, as SEGMENT=KEY",
+            ));
+        }
+    }
+    Ok(keys)
+}
+
+fn segments(args: &SyncArgs, at_once: u32, starting_keys: &StartingKeys) -> Result<Segments, Failure> {
+    let asked = match (args.segments, args.parallel) {
+        (Some(SegmentsArg::Fixed(n)), _) => Some(n),
+        (Some(SegmentsArg::Auto), _) => None,
+        (None, Some(parallel)) => Some(parallel),
+        (None, None) if starting_keys.contains_key(&None) => Some(1),
+        (None, None) => None,
+    };
+    let needs = |what: &str, hint: &str| Err(Failure::usage(what, hint));
+    if starting_keys.contains_key(&None) && (asked != Some(1) || starting_keys.len() > 1) {
+        return needs(
+            "a starting key without a segment stands for a scan in one segment",
+            "leave out --segments and --parallel, or write each key as SEGMENT=KEY",
+        );
+    }
+    if !starting_keys.is_empty() && asked.is_none() {
+        return needs(
+            "starting keys by segment mean nothing without the number of segments they were made with",
+            "say it with --segments N",
+        );
+    }
+    if args.only_segments.is_some() && asked.is_none() {
+        return needs(
+            "--only-segments means nothing without the number of segments",
+            "say it with --segments N, the same for every share of the table",
+        );
+    }
+    Ok(asked.map_or(Segments::Auto { at_once }, Segments::Fixed))
+}
+
+/// Regions of AWS have a form; without an endpoint of its own, any other name is a slip.
+fn refuse_unknown_region(table: &TableRef, access: &Access) -> Result<(), Failure> {
+    let overridden = access.endpoint_url.is_some()
+        || ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB"].iter().any(|name| std::env::var_os(name).is_some());
+    if overridden || table.has_aws_region() {
+        return Ok(());
+    }
+    Err(Failure::usage(
+        format!("`{}` in `{table}` is no AWS region", table.region()),
+        "regions are written as us-east-1 or eu-central-1; other names need --endpoint-url",
+    ))
+}
+
+fn ask_for_code(serial: &str) -> Result<String, Failure> {
+    let cannot = || {
+        Failure::usage(
+            format!("the MFA device {serial} was given without a code"),
+            "give --mfa-token, or run it on a terminal",
+        )
+    };
+    if !std::io::stdin().is_terminal() {
+        return Err(cannot());
+    }
+    note(&format!("code of {serial}:"));
+    let mut code = String::new();
+    std::io::stdin().read_line(&mut code).map_err(|_| cannot())?;
+    Ok(code.trim().to_owned())
+}

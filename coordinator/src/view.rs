@@ -1,0 +1,126 @@
+//! Summaries and discrepancies as text for people.
+
+use shared::domain::discrepancy::Discrepancy;
+use shared::domain::summary::{JobState, SlaveSummary, Summary};
+use shared::domain::tally::Consumed;
+
+/// A job's summary in a few lines.
+#[must_use]
+pub fn summary(summary: &Summary) -> String {
+    let Summary { job, state, units, slaves, scanned, consumed, started_at, updated_at, ended_at, errors, .. } =
+        summary;
+    let mut lines = vec![format!(
+        "job {job}: {}; {} of {} units done{}{}",
+        state.name(),
+        units.done,
+        units.total,
+        nonzero(", ", units.running, " running"),
+        nonzero(", ", units.failed, " failed"),
+    )];
+    let width = slaves.iter().map(|slave| slave.table.len()).max().unwrap_or(0).max("slave".len());
+    lines.push(String::new());
+    lines.push(row(width, "slave", &COLUMNS.map(|(name, _)| name.to_owned())));
+    for slave in slaves {
+        lines.push(row(width, &slave.table, &COLUMNS.map(|(_, value)| grouped(value(slave)))));
+    }
+    lines.push(String::new());
+    let mut total = Consumed::default();
+    consumed.values().for_each(|consumed| total.add(*consumed));
+    lines.push(format!(
+        "{} items scanned; {:.1} read units and {:.1} write units consumed",
+        grouped(scanned.values().sum()),
+        total.read,
+        total.write
+    ));
+    lines.push(match ended_at {
+        Some(ended_at) => format!("started {started_at}, ended {ended_at}"),
+        None => format!("started {started_at}, last moved {updated_at}"),
+    });
+    for error in errors {
+        lines.push(format!("failed: {} segment {}: {}", error.pass, error.segment, error.error));
+    }
+    lines.join("\n")
+}
+
+const COLUMNS: [(&str, fn(&SlaveSummary) -> u64); 10] = [
+    ("compared", |slave| slave.compared),
+    ("identical", |slave| slave.identical),
+    ("missing", |slave| slave.missing),
+    ("differing", |slave| slave.differing),
+    ("extra", |slave| slave.extra),
+    ("healed", |slave| slave.healed),
+    ("written", |slave| slave.written),
+    ("deleted", |slave| slave.deleted),
+    ("skipped", |slave| slave.skipped),
+    ("failed", |slave| slave.failed),
+];
+
+fn row(width: usize, name: &str, cells: &[String]) -> String {
+    let cells: Vec<String> = cells.iter().map(|cell| format!("{cell:>10}")).collect();
+    format!("{name:<width$}{}", cells.concat())
+}
+
+/// What to do next about a job that stands like this, if anything.
+#[must_use]
+pub fn next_step(summary: &Summary) -> Option<String> {
+    let job = &summary.job;
+    match summary.state {
+        JobState::Succeeded if summary.slaves.iter().all(|slave| slave.discrepancies() == 0) => None,
+        JobState::Succeeded => Some(format!("the discrepancies: dynamend report {job}")),
+        JobState::Failed | JobState::Cancelled => Some(format!("to go on: dynamend resume {job}")),
+        JobState::Queued | JobState::Running => {
+            Some(format!("to follow it: dynamend status {job} --watch; if no worker has it: dynamend resume {job}"))
+        }
+    }
+}
+
+/// A discrepancy in one line.
+#[must_use]
+pub fn discrepancy(line: &Discrepancy) -> String {
+    let Discrepancy { slave, kind, key, attributes, outcome, reason, values, .. } = line;
+    let mut text = format!("{:<9}  {slave}  {key}", kind.name());
+    if !attributes.is_empty() {
+        text.push_str(&format!("  [{}]", attributes.join(", ")));
+    }
+    text.push_str(&format!("  {}", outcome.name()));
+    if let Some(reason) = reason {
+        text.push_str(&format!(": {reason}"));
+    }
+    if let Some(values) = values {
+        let side =
+            |value: &Option<serde_json::Value>| value.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        text.push_str(&format!("\n    master {}\n    slave  {}", side(&values.master), side(&values.slave)));
+    }
+    text
+}
+
+/// A number with its thousands apart.
+#[must_use]
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn nonzero(before: &str, n: u64, after: &str) -> String {
+    if n == 0 { String::new() } else { format!("{before}{n}{after}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn thousands_stand_apart() {
+        assert_eq!(
+            ["0", "999", "1,000", "1,234,567"],
+            [0, 999, 1000, 1_234_567].map(grouped).each_ref().map(|s| s.as_str())
+        );
+    }
+}
