@@ -23,14 +23,14 @@ use crate::settings::Settings;
 pub async fn run(cli: Cli, stop: CancellationToken) -> Result<Exit, Failure> {
     let settings = Settings::resolve(&cli.common)?;
     match cli.command {
-        Command::Sync(args) => sync::run(&settings, *args, stop).await,
+        Command::Sync(args) => Box::pin(sync::run(&settings, *args, stop)).await,
         Command::Status(args) => status::run(&settings, &args, &stop).await,
         Command::Jobs(args) => jobs::run(&settings, &args).await,
-        Command::Resume(args) => resume::run(&settings, &args, stop).await,
+        Command::Resume(args) => Box::pin(resume::run(&settings, &args, stop)).await,
         Command::Cancel(args) => cancel::run(&settings, &args.job).await,
         Command::Report(args) => report::run(&settings, &args).await,
         #[cfg(feature = "demo")]
-        Command::Demo => demo::run(&settings, stop).await,
+        Command::Demo => Box::pin(demo::run(&settings, stop)).await,
         Command::Completions { shell } => completions::run(shell),
     }
 }

@@ -59,6 +59,14 @@ impl Settings {
         })
     }
 
+    /// Says something on standard error, unless it is to be quiet.
+    pub fn note(&self, text: &str) {
+        match self.progress {
+            Show::Yes => note(text),
+            Show::No => {}
+        }
+    }
+
     /// How tables and stores are reached.
     #[must_use]
     pub fn environment(&self) -> Environment {
@@ -89,10 +97,10 @@ impl Settings {
         let queue = SqsQueue::new(self.clients.sqs(url).await?, url);
         let facts = queue.check().await?;
         if facts.dead_letters.is_none() {
-            note(&format!("warning: {url} has no dead-letter queue: messages that nobody can do will stay in it"));
+            self.note(&format!("warning: {url} has no dead-letter queue: messages that nobody can do will stay in it"));
         }
         if let StoreUrl::Directory(path) = &self.store {
-            note(&format!(
+            self.note(&format!(
                 "note: the store is the directory {}; the workers must see it under that path",
                 path.display()
             ));

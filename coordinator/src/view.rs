@@ -42,7 +42,10 @@ pub fn summary(summary: &Summary) -> String {
     lines.join("\n")
 }
 
-const COLUMNS: [(&str, fn(&SlaveSummary) -> u64); 10] = [
+/// A column: its head, and what is under it.
+type Column = (&'static str, fn(&SlaveSummary) -> u64);
+
+const COLUMNS: [Column; 10] = [
     ("compared", |slave| slave.compared),
     ("identical", |slave| slave.identical),
     ("missing", |slave| slave.missing),

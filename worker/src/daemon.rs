@@ -147,7 +147,7 @@ pub fn stop_on_signals() -> CancellationToken {
     // Lives as long as the process, and ends with it.
     tokio::spawn(async move {
         let Ok(signal) = next_signal().await else { return };
-        tracing::info!("stopping after the page in hand");
+        tracing::warn!("stopping after the page in hand; a second signal ends it at once");
         token.cancel();
         let again = next_signal().await.unwrap_or(signal);
         end_now(again);

@@ -70,11 +70,11 @@ pub enum CannotPlan {
         /// The master.
         master: String,
         /// Its schema.
-        master_schema: KeySchema,
+        master_schema: Box<KeySchema>,
         /// The slave.
         slave: String,
         /// Its schema.
-        slave_schema: KeySchema,
+        slave_schema: Box<KeySchema>,
     },
     /// A segment is named that there is not.
     #[error("segment {segment} is named, and there are {total} segments, 0 to {}", total - 1)]
@@ -92,7 +92,7 @@ pub enum CannotPlan {
         /// The master.
         table: String,
         /// Its schema.
-        schema: KeySchema,
+        schema: Box<KeySchema>,
         /// What is wrong.
         error: BadKey,
     },
@@ -119,9 +119,9 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
         if description.key_schema != of_master.key_schema {
             return Err(CannotPlan::OtherSchema {
                 master: master.table.to_string(),
-                master_schema: of_master.key_schema.clone(),
+                master_schema: Box::new(of_master.key_schema.clone()),
                 slave: slave.table.to_string(),
-                slave_schema: description.key_schema.clone(),
+                slave_schema: Box::new(description.key_schema.clone()),
             });
         }
     }
@@ -137,7 +137,7 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
     let starting_keys = starting_keys.into_iter().map(|(segment, text)| {
         let key = Key::parse(&key_schema, &text).map_err(|error| CannotPlan::BadStartingKey {
             table: master.table.to_string(),
-            schema: key_schema.clone(),
+            schema: Box::new(key_schema.clone()),
             text: text.clone(),
             error,
         })?;

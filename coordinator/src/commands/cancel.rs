@@ -5,7 +5,6 @@ use shared::domain::summary::{JobState, Wish};
 use super::sync::show;
 use crate::failure::{Exit, Failure};
 use crate::follow;
-use crate::output::note;
 use crate::settings::Settings;
 
 pub(super) async fn run(settings: &Settings, job: &str) -> Result<Exit, Failure> {
@@ -13,7 +12,7 @@ pub(super) async fn run(settings: &Settings, job: &str) -> Result<Exit, Failure>
     let manifest = journal.manifest().await?;
     let before = follow::where_it_stands(&journal, &manifest).await?;
     if matches!(before.state, JobState::Succeeded | JobState::Failed) {
-        note(&format!("job {job} has ended already; there is nothing to cancel"));
+        settings.note(&format!("job {job} has ended already; there is nothing to cancel"));
         show(settings, &before)?;
         return Ok(Exit::Agree);
     }

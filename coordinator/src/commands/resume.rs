@@ -6,10 +6,9 @@ use shared::domain::summary::Wish;
 use shared::domain::unit::Unit;
 use tokio_util::sync::CancellationToken;
 
-use super::sync::{enqueue, show, work_here};
+use super::sync::{after_enqueuing, enqueue, show, work_here};
 use crate::cli::ResumeArgs;
 use crate::failure::{Exit, Failure};
-use crate::output::note;
 use crate::settings::{Settings, default_parallel, sides_of};
 
 /// Checkpoints made ready at once.
@@ -37,7 +36,7 @@ pub(super) async fn run(settings: &Settings, args: &ResumeArgs, stop: Cancellati
     let is_done = |unit: &Unit| views.get(unit).is_some_and(|view| view.checkpoint.state == State::Done);
     let unfinished: Vec<Unit> = manifest.units().filter(|unit| chosen(unit) && !is_done(unit)).collect();
     if unfinished.is_empty() {
-        note("there is nothing to resume");
+        settings.note("there is nothing to resume");
         let summary = journal.summary(&manifest).await?;
         show(settings, &summary)?;
         return Ok(Exit::of(&summary));
@@ -55,7 +54,11 @@ pub(super) async fn run(settings: &Settings, args: &ResumeArgs, stop: Cancellati
     let units: Vec<Unit> =
         requeued.into_iter().filter(|(_, needs_message)| *needs_message).map(|(unit, _)| unit).collect();
     match queue {
-        Some(queue) => enqueue(settings, &*queue, &journal, &manifest, units, args.wait.into(), &stop).await,
+        Some(queue) => {
+            let published = enqueue(settings, &*queue, &journal, &manifest, units, &stop).await?;
+            let queued = journal.summary(&manifest).await?;
+            after_enqueuing(settings, &journal, &manifest, &queued, published, args.wait.into(), &stop).await
+        }
         None => {
             let parallel = args.parallel.unwrap_or_else(default_parallel);
             work_here(settings, &journal, &manifest, units, parallel, stop).await

@@ -1,10 +1,10 @@
 //! `sync`: plan, create the job, and either do its work here or put it onto the queue.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::json;
 use shared::domain::job::Manifest;
-use shared::domain::summary::{JobState, Summary};
+use shared::domain::summary::{JobState, Summary, Wish, fold};
 use shared::domain::unit::Unit;
 use shared::journal::Journal;
 use shared::ports::queue::WorkQueue;
@@ -45,7 +45,11 @@ pub(super) async fn run(settings: &Settings, args: SyncArgs, stop: CancellationT
     journal.create(&manifest).await?;
     let units = manifest.units().collect();
     match queue {
-        Some(queue) => enqueue(settings, &*queue, &journal, &manifest, units, args.wait.into(), &stop).await,
+        Some(queue) => {
+            let queued = fold(&manifest, Wish::Run, &BTreeMap::new());
+            let published = enqueue(settings, &*queue, &journal, &manifest, units, &stop).await?;
+            after_enqueuing(settings, &journal, &manifest, &queued, published, args.wait.into(), &stop).await
+        }
         None => {
             let parallel = args.parallel.unwrap_or_else(default_parallel);
             work_here(settings, &journal, &manifest, units, parallel, stop).await
@@ -67,49 +71,61 @@ pub(super) async fn work_here(
     let meter = Arc::clone(&embedded.meter);
     let total = manifest.unit_count();
     let ended_before = (total - units.len()) as u64;
+    settings.note(&format!("job {}: {} segments, {parallel} at once", manifest.job, units.len()));
     let work = embedded.work(journal, manifest, units);
     let summary = follow::meter(settings.progress, meter, ended_before, total as u64, work).await?;
     show(settings, &summary)?;
     Ok(exit_of(&summary, &stop))
 }
 
-/// Puts these units onto the queue, and follows the job to its end if asked.
+/// Puts these units onto the queue.
 pub(super) async fn enqueue(
     settings: &Settings,
     queue: &dyn WorkQueue,
     journal: &Journal,
     manifest: &Manifest,
     units: Vec<Unit>,
+    stop: &CancellationToken,
+) -> Result<Published, Failure> {
+    let count = units.len();
+    let published = publish(queue, manifest, &journal.manifest_url(), units, stop).await.map_err(|failure| {
+        let failure = Failure::from(failure);
+        let hint = format!("{}; then enqueue the rest with `dynamend resume {}`", failure.hint, manifest.job);
+        Failure { hint, ..failure }
+    })?;
+    if published == Published::All {
+        settings.note(&format!("job {}: {count} segments are on the queue", manifest.job));
+    }
+    Ok(published)
+}
+
+/// Says what was enqueued, or follows the job to its end if asked.
+pub(super) async fn after_enqueuing(
+    settings: &Settings,
+    journal: &Journal,
+    manifest: &Manifest,
+    queued: &Summary,
+    published: Published,
     wait: Wait,
     stop: &CancellationToken,
 ) -> Result<Exit, Failure> {
     let job = &manifest.job;
-    let count = units.len();
-    match publish(queue, manifest, &journal.manifest_url(), units, stop).await {
-        Ok(Published::All) => {}
-        Ok(Published::Some) => {
-            note(&format!("interrupted: not every segment is on the queue\n\nhint: dynamend resume {job}"));
-            return Ok(Exit::Interrupted);
-        }
-        Err(failure) => {
-            let failure = Failure::from(failure);
-            let hint = format!("{}; then enqueue the rest with `dynamend resume {job}`", failure.hint);
-            return Err(Failure { hint, ..failure });
-        }
+    if published == Published::Some {
+        note(&format!("interrupted: not every segment is on the queue\n\nhint: dynamend resume {job}"));
+        return Ok(Exit::Interrupted);
     }
     if wait == Wait::No {
         let mut output = Output::new();
         match settings.output {
-            OutputFormat::Text => {
-                output.line(job)?;
-                note(&format!("{count} segments are on the queue; to follow them: dynamend status {job} --watch"));
-            }
-            OutputFormat::Json => output.json(&json!({ "job": job, "state": JobState::Queued, "enqueued": count }))?,
+            OutputFormat::Text => output.line(job)?,
+            OutputFormat::Json => output.json(queued)?,
         }
         output.finish()?;
+        if settings.output == OutputFormat::Text {
+            settings.note(&format!("to follow it: dynamend status {job} --watch"));
+        }
         return Ok(Exit::Agree);
     }
-    note(&format!("job {job}: {count} segments are on the queue"));
     let summary = follow::folder(settings.progress, journal, manifest, stop).await?;
     show(settings, &summary)?;
     if stop.is_cancelled() && !summary.state.has_ended() {
@@ -127,7 +143,7 @@ pub(super) fn show(settings: &Settings, summary: &Summary) -> Result<(), Failure
     }
     output.finish()?;
     if let (OutputFormat::Text, Some(next)) = (settings.output, view::next_step(summary)) {
-        note(&format!("\n{next}"));
+        settings.note(&format!("\n{next}"));
     }
     Ok(())
 }
