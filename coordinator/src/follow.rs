@@ -9,6 +9,7 @@ use shared::journal::{Journal, JournalError};
 use shared::pacing::Meter;
 use tokio_util::sync::CancellationToken;
 
+use crate::output::note;
 use crate::progress::{Display, Progress, Show};
 
 /// How often the meter of this process is shown.
@@ -16,6 +17,9 @@ const METER_EVERY: Duration = Duration::from_millis(500);
 
 /// How often a job's folder is read; with many units reading takes longer, and then it is read less often.
 const FOLDER_EVERY: Duration = Duration::from_secs(2);
+
+/// How long a job may stand still before that is said.
+const STANDSTILL: Duration = Duration::from_secs(180);
 
 /// Times longer than one reading of the folder that passes until the next.
 const READING_SHARE: u32 = 4;
@@ -54,9 +58,21 @@ pub async fn folder(
     stop: &CancellationToken,
 ) -> Result<Summary, JournalError> {
     let mut display = Display::new(show);
+    let mut moved = (Instant::now(), String::new());
     loop {
         let asked = Instant::now();
         let summary = where_it_stands(journal, manifest).await?;
+        if summary.updated_at != moved.1 || summary.units.running > 0 {
+            moved = (asked, summary.updated_at.clone());
+        } else if moved.0.elapsed() >= STANDSTILL && !summary.state.has_ended() {
+            moved.0 = asked;
+            note(&format!(
+                "nothing has moved for {} minutes, and no worker has a segment; if workers are running, its messages \
+                 may be in the dead-letter queue: dynamend resume {}",
+                STANDSTILL.as_secs() / 60,
+                manifest.job
+            ));
+        }
         if summary.state.has_ended() || stop.is_cancelled() {
             display.clear();
             return Ok(summary);

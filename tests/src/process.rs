@@ -149,6 +149,12 @@ impl Programs {
 }
 
 impl Running {
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has written to standard output so far.
     #[must_use]
     pub fn stdout(&self) -> String {

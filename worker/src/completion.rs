@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use shared::domain::checkpoint::State;
 use shared::domain::summary::{UnitView, fold};
 use shared::domain::unit::Unit;
 use shared::journal::JournalError;
@@ -89,8 +88,5 @@ impl Drop for Running<'_> {
 }
 
 fn has_ended(view: Option<&UnitView>) -> bool {
-    match view.map(|view| &view.checkpoint.state) {
-        Some(State::Done | State::Failed { .. }) => true,
-        Some(State::Queued | State::Running { .. }) | None => false,
-    }
+    view.is_some_and(|view| view.checkpoint.has_ended())
 }

@@ -21,6 +21,14 @@ use crate::execute::{Ending, Executed, Executor};
 /// Source: Amazon SQS API Reference, ReceiveMessage, WaitTimeSeconds.
 const LONG_POLL: Duration = Duration::from_secs(20);
 
+/// Wait of the first receives after work or after the start; each empty one after [`SHORT_POLLS`] doubles it, up to
+/// [`LONG_POLL`].
+///
+/// A message that is handed to a connection whose worker was just killed counts as received by nobody. Workers die
+/// most where there is work, so there they wait briefly, and long only where nothing happens.
+const SHORT_POLL: Duration = Duration::from_secs(1);
+const SHORT_POLLS: u32 = 4;
+
 /// Wait of one receive when the worker is to exit once the queue stays empty.
 const DRAIN_POLL: Duration = Duration::from_secs(5);
 
@@ -116,7 +124,7 @@ async fn receive_loop(
         }
         let Some(mut free) = free_places(places, stop, work).await else { return Ok(()) };
         let wait = match &settings.drain {
-            Drain::Never => LONG_POLL,
+            Drain::Never => poll_after(empty_polls),
             Drain::WhenEmpty => DRAIN_POLL,
             Drain::WhenIdle(local) if work.is_empty() && local.is_idle() => return Ok(()),
             // Wakes at once when a message comes, and soon when the last work ends.
@@ -130,7 +138,7 @@ async fn receive_loop(
         match deliveries {
             Ok(deliveries) if deliveries.is_empty() => {
                 let nothing_in_work = work.is_empty();
-                empty_polls = if nothing_in_work { empty_polls + 1 } else { 0 };
+                empty_polls = if nothing_in_work { empty_polls.saturating_add(1) } else { 0 };
                 if matches!(settings.drain, Drain::WhenEmpty) && empty_polls >= EMPTY_POLLS {
                     return Ok(());
                 }
@@ -156,6 +164,12 @@ async fn receive_loop(
             Err(failure) => return Err(failure),
         }
     }
+}
+
+/// How long to wait for messages after this many receives without any.
+fn poll_after(empty_polls: u32) -> Duration {
+    let doublings = empty_polls.saturating_sub(SHORT_POLLS - 1).min(10);
+    (SHORT_POLL * 2_u32.pow(doublings)).min(LONG_POLL)
 }
 
 /// Waits for at least one free place and takes as many as one receive can fill; `None` when asked to stop.
@@ -236,5 +250,18 @@ impl Hand {
         if let Err(failure) = settled {
             tracing::warn!(error = %failure, ?ending, "the message could not be settled; it comes back");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_worker_waits_longer_and_longer() {
+        let waits: Vec<u64> = (0..12).map(|empty_polls| poll_after(empty_polls).as_secs()).collect();
+
+        assert_eq!(waits, [1, 1, 1, 1, 2, 4, 8, 16, 20, 20, 20, 20]);
+        assert_eq!(poll_after(u32::MAX), LONG_POLL);
     }
 }

@@ -67,6 +67,14 @@ pub struct Executor {
 impl Executor {
     /// Does what a message asks for.
     pub async fn execute(&self, message: &WorkMessage, delivery: &Delivery) -> Executed {
+        let received_before = delivery.receive_count > 1;
+        if received_before && self.is_healthy(message).await && self.insure(delivery).await.is_ok() {
+            return Executed { ending: Ending::Leave, ..self.execute_held(message, None).await };
+        }
+        self.execute_held(message, Some(delivery)).await
+    }
+
+    async fn execute_held(&self, message: &WorkMessage, delivery: Option<&Delivery>) -> Executed {
         let unit = message.work_unit();
         match self.jobs.open(&message.job, &message.manifest).await {
             Ok(job) => self.execute_in(&job, message, delivery).await,
@@ -77,7 +85,7 @@ impl Executor {
         }
     }
 
-    async fn execute_in(&self, job: &Arc<JobContext>, message: &WorkMessage, delivery: &Delivery) -> Executed {
+    async fn execute_in(&self, job: &Arc<JobContext>, message: &WorkMessage, delivery: Option<&Delivery>) -> Executed {
         let Task::Scan { pass, segment, total_segments } = message.unit;
         let unit = Unit { pass, segment };
         if !job.manifest.has(unit) || total_segments != job.manifest.total_segments {
@@ -92,11 +100,7 @@ impl Executor {
         let start = message.start.get(&job.labels[pass.scanned_table()]);
         let owner = format!("{:016x}", rand::random::<u64>());
         match job.journal.acquire(unit, job.manifest.slaves.len(), start, &owner, self.lease).await {
-            Ok(Acquired::Owned(owned)) if delivery.receive_count > 1 => match self.insure(delivery).await {
-                Ok(()) => Executed { ending: Ending::Leave, ..self.work(job, &owned, unit, None).await },
-                Err(_) => self.work(job, &owned, unit, Some(delivery)).await,
-            },
-            Ok(Acquired::Owned(owned)) => self.work(job, &owned, unit, Some(delivery)).await,
+            Ok(Acquired::Owned(owned)) => self.work(job, &owned, unit, delivery).await,
             Ok(Acquired::Done) => Executed { ending: Ending::Settle, ended: Some(Arc::clone(job)) },
             Ok(Acquired::Failed) => Executed { ending: Ending::DeadLetter, ended: Some(Arc::clone(job)) },
             Ok(Acquired::Busy(left)) => {
@@ -107,11 +111,24 @@ impl Executor {
         }
     }
 
+    /// Whether a message that was received before may still come to a good end: its unit is there, and has not ended.
+    async fn is_healthy(&self, message: &WorkMessage) -> bool {
+        let look = async {
+            let journal = self.jobs.journal(&message.manifest).await?;
+            let unit = message.work_unit();
+            let known = journal.manifest().await?.has(unit);
+            let view = journal.view(unit).await?;
+            Ok::<_, CannotOpen>(known && !view.is_some_and(|view| view.checkpoint.has_ended()))
+        };
+        look.await.unwrap_or(false)
+    }
+
     /// Trades a message that was received before for a successor that counts its receives from the start, hidden for
     /// one lease.
     ///
     /// Workers that were killed leave their count behind; without this, a healthy message would end in the
-    /// dead-letter queue after a few of them. A unit that kills its workers is ended by its own count of attempts.
+    /// dead-letter queue after a few of them. It comes before everything that takes time, so that the worker is
+    /// unlikely to be killed before it. A unit that kills its workers is ended by its own count of attempts.
     async fn insure(&self, delivery: &Delivery) -> Result<(), Failure> {
         let successor = vec![delivery.body.clone()];
         retry::send_all(&*self.queue, RetryPolicy::default(), successor, self.lease.min(MAX_DELAY)).await?;

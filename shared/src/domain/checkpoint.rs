@@ -110,6 +110,15 @@ impl Checkpoint {
         }
     }
 
+    /// Whether only `resume` can bring the unit further, if anything can.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        match self.state {
+            State::Queued | State::Running { .. } => false,
+            State::Done | State::Failed { .. } => true,
+        }
+    }
+
     /// The next commit after this one.
     #[must_use]
     pub fn next(&self, now: &str) -> Self {
