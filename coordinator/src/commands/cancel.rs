@@ -2,7 +2,7 @@
 
 use shared::domain::summary::{JobState, Wish};
 
-use super::sync::show;
+use super::sync::{advise, show};
 use crate::failure::{Exit, Failure};
 use crate::follow;
 use crate::settings::Settings;
@@ -17,6 +17,8 @@ pub(super) async fn run(settings: &Settings, job: &str) -> Result<Exit, Failure>
         return Ok(Exit::Agree);
     }
     journal.set_wish(Wish::Cancel).await?;
-    show(settings, &journal.summary(&manifest).await?)?;
+    let after = journal.summary(&manifest).await?;
+    show(settings, &after)?;
+    advise(settings, &after);
     Ok(Exit::Agree)
 }

@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::sync::show;
+use super::sync::{advise, show};
 use crate::cli::StatusArgs;
 use crate::failure::{Exit, Failure};
 use crate::follow;
@@ -17,6 +17,7 @@ pub(super) async fn run(settings: &Settings, args: &StatusArgs, stop: &Cancellat
         follow::where_it_stands(&journal, &manifest).await?
     };
     show(settings, &summary)?;
+    advise(settings, &summary);
     if args.watch && stop.is_cancelled() && !summary.state.has_ended() {
         return Ok(Exit::Interrupted);
     }

@@ -75,7 +75,7 @@ pub(super) async fn work_here(
     let work = embedded.work(journal, manifest, units);
     let summary = follow::meter(settings.progress, meter, ended_before, total as u64, work).await?;
     show(settings, &summary)?;
-    Ok(exit_of(&summary, &stop))
+    Ok(exit_of(settings, &summary, &stop))
 }
 
 /// Puts these units onto the queue.
@@ -129,9 +129,10 @@ pub(super) async fn after_enqueuing(
     let summary = follow::folder(settings.progress, journal, manifest, stop).await?;
     show(settings, &summary)?;
     if stop.is_cancelled() && !summary.state.has_ended() {
-        note(&format!("the workers go on; to stop them: dynamend cancel {job}"));
+        note(&format!("interrupted; the workers go on\n\nhint: stop them with `dynamend cancel {job}`"));
+        return Ok(Exit::Interrupted);
     }
-    Ok(exit_of(&summary, stop))
+    Ok(exit_of(settings, &summary, stop))
 }
 
 /// Writes where a job stands.
@@ -142,16 +143,21 @@ pub(super) fn show(settings: &Settings, summary: &Summary) -> Result<(), Failure
         OutputFormat::Json => output.json(summary)?,
     }
     output.finish()?;
-    if let (OutputFormat::Text, Some(next)) = (settings.output, view::next_step(summary)) {
-        settings.note(&format!("\n{next}"));
-    }
     Ok(())
 }
 
-fn exit_of(summary: &Summary, stop: &CancellationToken) -> Exit {
+/// Says what to do next about a job, if anything.
+pub(super) fn advise(settings: &Settings, summary: &Summary) {
+    if let (OutputFormat::Text, Some(next)) = (settings.output, view::next_step(summary)) {
+        settings.note(&format!("\n{next}"));
+    }
+}
+
+fn exit_of(settings: &Settings, summary: &Summary, stop: &CancellationToken) -> Exit {
     if stop.is_cancelled() && !matches!(summary.state, JobState::Succeeded | JobState::Failed) {
         note(&format!("interrupted; what was done is saved\n\nhint: continue with `dynamend resume {}`", summary.job));
         return Exit::Interrupted;
     }
+    advise(settings, summary);
     Exit::of(summary)
 }
