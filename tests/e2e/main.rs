@@ -3,5 +3,6 @@
 mod architecture;
 mod domain;
 mod emulators;
+mod library;
 mod licences;
 mod support;
