@@ -19,3 +19,6 @@ pub use folder::{Journal, jobs_in};
 pub use location::{BadLocation, StoreUrl, manifest_location};
 pub use owned::{Acquired, GivenUp, OwnedUnit, Step};
 pub use parts::Intent;
+
+#[cfg(test)]
+mod tests;

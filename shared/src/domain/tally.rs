@@ -161,6 +161,13 @@ impl Tally {
         }
     }
 
+    /// Whether these are the counts of a master and this many slaves.
+    #[must_use]
+    pub fn is_of(&self, slaves: usize) -> bool {
+        let Self { slaves: by_slave, scanned, consumed } = self;
+        by_slave.len() == slaves && scanned.len() == slaves + 1 && consumed.len() == slaves + 1
+    }
+
     /// Adds the tally of another unit of the same job.
     pub fn add(&mut self, other: &Self) {
         let Self { slaves, scanned, consumed } = other;

@@ -132,6 +132,10 @@ impl Journal {
         let key = self.unit_key(unit, "checkpoint.json");
         let Some(object) = self.store.get(&key).await? else { return Ok(None) };
         let checkpoint: Checkpoint = self.versioned(&key, &object, CHECKPOINT_VERSION)?;
+        if checkpoint.unit != unit {
+            let what = format!("it is the checkpoint of unit {}", checkpoint.unit);
+            return Err(JournalError::Damaged { url: self.store.url(&key), what });
+        }
         let lease_left = lease_left(&checkpoint, object.modified, object.read_at);
         Ok(Some(Stored { checkpoint, version: object.version, lease_left }))
     }

@@ -71,6 +71,8 @@ pub struct OwnedUnit {
 struct Current {
     checkpoint: Checkpoint,
     version: Version,
+    /// Whether a put came to no answer, so that the store may hold a later checkpoint of ours than this one.
+    unsure: bool,
 }
 
 impl Journal {
@@ -91,7 +93,12 @@ impl Journal {
     ) -> Result<Acquired, JournalError> {
         let now = now_text();
         let asked_at = Instant::now();
-        let (mut checkpoint, mode) = match self.stored(unit).await? {
+        let stored = self.stored(unit).await?;
+        if stored.as_ref().is_some_and(|stored| !stored.checkpoint.tally.is_of(slaves)) {
+            let url = self.store.url(&self.unit_key(unit, "checkpoint.json"));
+            return Err(JournalError::Damaged { url, what: format!("its counts are not those of {slaves} slaves") });
+        }
+        let (mut checkpoint, mode) = match stored {
             None => (Checkpoint::fresh(unit, slaves, &now), PutMode::Create),
             Some(Stored { checkpoint, version, lease_left }) => match checkpoint.state {
                 State::Done => return Ok(Acquired::Done),
@@ -121,7 +128,7 @@ impl Journal {
             Ok(version) => Ok(Acquired::Owned(Box::new(OwnedUnit {
                 journal: self.clone(),
                 lease,
-                current: tokio::sync::Mutex::new(Current { checkpoint, version }),
+                current: tokio::sync::Mutex::new(Current { checkpoint, version, unsure: false }),
                 good_until: Mutex::new(asked_at + lease),
             }))),
             Err(JournalError::Lost { .. }) => Ok(Acquired::Busy(AFTER_A_RACE)),
@@ -219,6 +226,7 @@ impl OwnedUnit {
             checkpoint.state = State::Queued;
             checkpoint.attempts = checkpoint.attempts.saturating_sub(1);
         };
+        self.write_no_more();
         self.replace(back, Vec::new()).await
     }
 
@@ -228,6 +236,7 @@ impl OwnedUnit {
     /// # Errors
     /// `Lost`, or the store's.
     pub async fn give_up_for_now(&self, error: &str) -> Result<GivenUp, JournalError> {
+        self.write_no_more();
         let failures = self.checkpoint().await.failures + 1;
         if failures >= MAX_FAILURES {
             self.fail(error).await?;
@@ -250,10 +259,15 @@ impl OwnedUnit {
             checkpoint.state = State::Failed { error: error.to_owned() };
             checkpoint.ended_at = Some(checkpoint.updated_at.clone());
         };
+        self.write_no_more();
         self.replace(failed, Vec::new()).await
     }
 
     async fn advance(&self, step: Step, end: Option<State>) -> Result<(), JournalError> {
+        // A worker that wakes after its lease asks first whether it was replaced, and leaves not even a file behind.
+        if !self.is_good() {
+            self.renew().await?;
+        }
         let Step { position, tally, lines, pending } = step;
         let mut files = Vec::new();
         // The names hold the number of the commit that will name them. No two owners commit the same number, and so
@@ -291,6 +305,9 @@ impl OwnedUnit {
         files: Vec<(String, bytes::Bytes)>,
     ) -> Result<(), JournalError> {
         let mut current = self.current.lock().await;
+        if current.unsure {
+            self.look_again(&mut current).await?;
+        }
         let asked_at = Instant::now();
         let mut checkpoint = current.checkpoint.next(&now_text());
         change(&mut checkpoint);
@@ -300,19 +317,57 @@ impl OwnedUnit {
             retry::call(COMMIT_RETRY, put).await?;
         }
         let mode = PutMode::ReplaceIf(current.version.clone());
+        // Also when this future is dropped while it waits for the answer.
+        current.unsure = true;
         match put_checkpoint(&self.journal, &checkpoint, mode).await {
             Ok(version) => {
-                *current = Current { checkpoint, version };
-                *self.good_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = asked_at + self.lease;
+                if let State::Running { .. } = checkpoint.state {
+                    self.set_good_until(asked_at + self.lease);
+                }
+                *current = Current { checkpoint, version, unsure: false };
                 Ok(())
             }
             Err(error) => {
                 if matches!(error, JournalError::Lost { .. }) {
-                    *self.good_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = asked_at;
+                    self.write_no_more();
                 }
                 Err(error)
             }
         }
+    }
+
+    /// Finds out what became of a put that came to no answer. Whatever this owner wrote is still its own.
+    async fn look_again(&self, current: &mut Current) -> Result<(), JournalError> {
+        let unit = current.checkpoint.unit;
+        match self.journal.stored(unit).await? {
+            Some(Stored { version, .. }) if version == current.version => {}
+            Some(Stored { checkpoint, version, .. }) if is_of_same_owner(&checkpoint, &current.checkpoint) => {
+                current.checkpoint = checkpoint;
+                current.version = version;
+            }
+            _ => {
+                self.write_no_more();
+                return Err(JournalError::Lost { unit });
+            }
+        }
+        current.unsure = false;
+        Ok(())
+    }
+
+    fn write_no_more(&self) {
+        self.set_good_until(Instant::now());
+    }
+
+    fn set_good_until(&self, until: Instant) {
+        *self.good_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = until;
+    }
+}
+
+/// Whether both were committed by one take of the unit; an owner's id is new with every take.
+fn is_of_same_owner(one: &Checkpoint, other: &Checkpoint) -> bool {
+    match (&one.state, &other.state) {
+        (State::Running { owner: one, .. }, State::Running { owner: other, .. }) => one == other,
+        _ => false,
     }
 }
 
