@@ -1,9 +1,11 @@
 //! Noticing that a job's last unit has ended, without looking at every unit each time.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use shared::domain::summary::{UnitView, fold};
+use futures::stream::TryStreamExt as _;
+use shared::domain::summary::{Fold, UnitView};
 use shared::domain::unit::Unit;
 use shared::journal::JournalError;
 
@@ -59,14 +61,22 @@ impl Completion {
         {
             return Ok(());
         }
-        let views = job.journal.views(&job.manifest).await?;
-        match job.manifest.units().filter(|unit| !has_ended(views.get(unit))).last() {
+        let mut fold = Fold::new(&job.manifest);
+        let mut unfinished = None;
+        let mut looks = pin!(job.journal.look(&job.manifest));
+        while let Some((unit, view)) = looks.try_next().await? {
+            if !has_ended(view.as_ref()) {
+                unfinished = Some(unit);
+            }
+            view.iter().for_each(|view| fold.add(view));
+        }
+        match unfinished {
             Some(unit) => {
                 self.lock().entry(job.manifest_url.clone()).or_default().witness = Some(unit);
             }
             None => {
                 self.lock().remove(&job.manifest_url);
-                let summary = fold(&job.manifest, job.journal.wish().await?, &views);
+                let summary = fold.finish(job.journal.wish().await?);
                 job.journal.write_summary(&summary).await?;
                 tracing::info!(job = job.manifest.job, state = summary.state.name(), "job ended");
             }

@@ -3,9 +3,11 @@
 //! The server is an emulator inside this process. It shows what dynamend does, not what DynamoDB does under load: it
 //! never throttles, has no latency worth the name, and hands out scans sorted by key.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use dynoxide::Database;
+use futures::stream::TryStreamExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 use shared::aws::clients::{ClientSettings, Clients};
@@ -130,8 +132,9 @@ impl Demo {
         embedded.stop = self.stop.clone();
         let summary = embedded.work(&journal, &manifest, manifest.units().collect()).await?;
         let mut report = Vec::new();
-        for (unit, shown) in journal.views(&manifest).await? {
-            for name in &shown.checkpoint.parts {
+        let mut looks = pin!(journal.look(&manifest));
+        while let Some((unit, view)) = looks.try_next().await? {
+            for name in view.iter().flat_map(|view| &view.checkpoint.parts) {
                 report.extend(journal.part(unit, name).await?);
             }
         }

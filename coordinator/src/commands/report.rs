@@ -1,9 +1,10 @@
 //! `report`: the discrepancies that committed checkpoints name, part by part, so that any number fits.
 
 use std::io::Write as _;
+use std::pin::pin;
 
+use futures::stream::TryStreamExt as _;
 use shared::domain::discrepancy::Discrepancy;
-use shared::journal::Journal;
 
 use crate::cli::{OutputFormat, ReportArgs, ReportFormat};
 use crate::failure::{Exit, Failure};
@@ -17,10 +18,10 @@ pub(super) async fn run(settings: &Settings, args: &ReportArgs) -> Result<Exit, 
     let mut writer = Writer::new(settings.output, args.format, &manifest.job);
     let mut output = Output::new();
     writer.begin(&mut output)?;
-    let views = journal.views(&manifest).await?;
-    for (unit, shown) in &views {
-        for name in &shown.checkpoint.parts {
-            for line in part(&journal, *unit, name).await? {
+    let mut looks = pin!(journal.look(&manifest));
+    while let Some((unit, view)) = looks.try_next().await? {
+        for name in view.iter().flat_map(|view| &view.checkpoint.parts) {
+            for line in journal.part(unit, name).await? {
                 writer.write(&mut output, &line)?;
             }
         }
@@ -31,10 +32,6 @@ pub(super) async fn run(settings: &Settings, args: &ReportArgs) -> Result<Exit, 
         return Ok(Exit::Agree);
     }
     Ok(Exit::of(&follow::where_it_stands(&journal, &manifest).await?))
-}
-
-async fn part(journal: &Journal, unit: shared::domain::unit::Unit, name: &str) -> Result<Vec<Discrepancy>, Failure> {
-    Ok(journal.part(unit, name).await?)
 }
 
 /// Writes discrepancies in one of the formats.

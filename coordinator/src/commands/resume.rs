@@ -1,5 +1,7 @@
 //! `resume`: every unit that is not done gets a message again, and goes on from its checkpoint.
 
+use std::pin::pin;
+
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use shared::domain::checkpoint::State;
 use shared::domain::summary::Wish;
@@ -31,10 +33,15 @@ pub(super) async fn run(settings: &Settings, args: &ResumeArgs, stop: Cancellati
         None => None,
     };
     // All checkpoints are read before any is changed, so that a damaged one stops it all.
-    let views = journal.views(&manifest).await?;
     let chosen = |unit: &Unit| args.only_segments.as_ref().is_none_or(|only| only.contains(unit.segment));
-    let is_done = |unit: &Unit| views.get(unit).is_some_and(|view| view.checkpoint.state == State::Done);
-    let unfinished: Vec<Unit> = manifest.units().filter(|unit| chosen(unit) && !is_done(unit)).collect();
+    let mut unfinished = Vec::new();
+    let mut looks = pin!(journal.look(&manifest));
+    while let Some((unit, view)) = looks.try_next().await? {
+        let done = view.is_some_and(|view| view.checkpoint.state == State::Done);
+        if chosen(&unit) && !done {
+            unfinished.push(unit);
+        }
+    }
     if unfinished.is_empty() {
         settings.note("there is nothing to resume");
         let summary = journal.summary(&manifest).await?;

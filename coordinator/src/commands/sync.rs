@@ -1,10 +1,9 @@
 //! `sync`: plan, create the job, and either do its work here or put it onto the queue.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use shared::domain::job::Manifest;
-use shared::domain::summary::{JobState, Summary, Wish, fold};
+use shared::domain::summary::{Fold, JobState, Summary, Wish};
 use shared::domain::unit::Unit;
 use shared::journal::Journal;
 use shared::ports::queue::WorkQueue;
@@ -46,7 +45,7 @@ pub(super) async fn run(settings: &Settings, args: SyncArgs, stop: CancellationT
     let units = manifest.units().collect();
     match queue {
         Some(queue) => {
-            let queued = fold(&manifest, Wish::Run, &BTreeMap::new());
+            let queued = Fold::new(&manifest).finish(Wish::Run);
             let published = enqueue(settings, &*queue, &journal, &manifest, units, &stop).await?;
             after_enqueuing(settings, &journal, &manifest, &queued, published, args.wait.into(), &stop).await
         }

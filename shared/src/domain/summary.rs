@@ -125,7 +125,7 @@ pub struct Summary {
     pub updated_at: String,
     /// When its last unit ended.
     pub ended_at: Option<String>,
-    /// The units that failed.
+    /// The units that failed, the first [`MAX_ERRORS`] of them.
     pub errors: Vec<UnitError>,
 }
 
@@ -158,51 +158,89 @@ pub enum LeaseView {
     Expired,
 }
 
-/// Folds the checkpoints of a job into one view. A unit without a checkpoint is queued.
-#[must_use]
-pub fn fold(manifest: &Manifest, wish: Wish, views: &BTreeMap<Unit, UnitView>) -> Summary {
-    let mut units = UnitCounts { total: manifest.unit_count() as u64, ..UnitCounts::default() };
-    let mut tally = Tally::zero(manifest.slaves.len());
-    let mut errors = Vec::new();
-    let mut updated_at = manifest.created_at.clone();
-    let mut ended_at: Option<String> = None;
-    for UnitView { checkpoint, lease } in views.values() {
+/// Errors that a summary lists; of any more it only counts the units.
+pub const MAX_ERRORS: usize = 1000;
+
+/// Folds the checkpoints of a job into one view, one after the other, in any order.
+pub struct Fold<'a> {
+    manifest: &'a Manifest,
+    units: UnitCounts,
+    tally: Tally,
+    errors: Vec<UnitError>,
+    updated_at: String,
+    ended_at: Option<String>,
+    taken: u64,
+}
+
+impl<'a> Fold<'a> {
+    /// A job of which nothing is known but its manifest: all its units are queued.
+    #[must_use]
+    pub fn new(manifest: &'a Manifest) -> Self {
+        Self {
+            manifest,
+            units: UnitCounts { total: manifest.unit_count() as u64, ..UnitCounts::default() },
+            tally: Tally::zero(manifest.slaves.len()),
+            errors: Vec::new(),
+            updated_at: manifest.created_at.clone(),
+            ended_at: None,
+            taken: 0,
+        }
+    }
+
+    /// Adds a unit that has a checkpoint. A unit that is not added is queued.
+    pub fn add(&mut self, view: &UnitView) {
+        let UnitView { checkpoint, lease } = view;
         match (&checkpoint.state, lease) {
             (State::Queued, _) | (State::Running { .. }, LeaseView::Expired) => {}
-            (State::Running { .. }, LeaseView::Live) => units.running += 1,
-            (State::Done, _) => units.done += 1,
+            (State::Running { .. }, LeaseView::Live) => self.units.running += 1,
+            (State::Done, _) => self.units.done += 1,
             (State::Failed { error }, _) => {
-                units.failed += 1;
+                self.units.failed += 1;
                 let Unit { pass, segment } = checkpoint.unit;
-                errors.push(UnitError { segment, pass, error: error.clone() });
+                if self.errors.len() < MAX_ERRORS {
+                    self.errors.push(UnitError { segment, pass, error: error.clone() });
+                }
             }
         }
-        tally.add(&checkpoint.tally);
-        updated_at = updated_at.max(checkpoint.updated_at.clone());
-        ended_at = ended_at.max(checkpoint.ended_at.clone());
+        self.taken += 1;
+        self.tally.add(&checkpoint.tally);
+        if self.updated_at < checkpoint.updated_at {
+            self.updated_at.clone_from(&checkpoint.updated_at);
+        }
+        if self.ended_at < checkpoint.ended_at {
+            self.ended_at.clone_from(&checkpoint.ended_at);
+        }
     }
-    units.queued = units.total.saturating_sub(units.running + units.done + units.failed);
-    let all_ended = units.done + units.failed == units.total;
-    let state = match (all_ended, units.failed, wish) {
-        (true, 0, _) => JobState::Succeeded,
-        (true, _, _) => JobState::Failed,
-        (false, _, Wish::Cancel) => JobState::Cancelled,
-        (false, _, Wish::Run) if views.is_empty() => JobState::Queued,
-        (false, _, Wish::Run) => JobState::Running,
-    };
-    let labels = manifest.labels();
-    Summary {
-        job: manifest.job.clone(),
-        kind: manifest.kind,
-        state,
-        units,
-        slaves: labels.iter().skip(1).zip(&tally.slaves).map(|(label, slave)| slave_summary(label, slave)).collect(),
-        scanned: labels.iter().cloned().zip(tally.scanned).collect(),
-        consumed: labels.iter().cloned().zip(tally.consumed).collect(),
-        started_at: manifest.created_at.clone(),
-        updated_at,
-        ended_at: ended_at.filter(|_| all_ended),
-        errors,
+
+    /// The view, given what the user last asked of the job.
+    #[must_use]
+    pub fn finish(self, wish: Wish) -> Summary {
+        let Self { manifest, mut units, tally, errors, updated_at, ended_at, taken } = self;
+        units.queued = units.total.saturating_sub(units.running + units.done + units.failed);
+        let all_ended = units.done + units.failed == units.total;
+        let state = match (all_ended, units.failed, wish) {
+            (true, 0, _) => JobState::Succeeded,
+            (true, _, _) => JobState::Failed,
+            (false, _, Wish::Cancel) => JobState::Cancelled,
+            (false, _, Wish::Run) if taken == 0 => JobState::Queued,
+            (false, _, Wish::Run) => JobState::Running,
+        };
+        let labels = manifest.labels();
+        let slaves =
+            labels.iter().skip(1).zip(&tally.slaves).map(|(label, slave)| slave_summary(label, slave)).collect();
+        Summary {
+            job: manifest.job.clone(),
+            kind: manifest.kind,
+            state,
+            units,
+            slaves,
+            scanned: labels.iter().cloned().zip(tally.scanned).collect(),
+            consumed: labels.iter().cloned().zip(tally.consumed).collect(),
+            started_at: manifest.created_at.clone(),
+            updated_at,
+            ended_at: ended_at.filter(|_| all_ended),
+            errors,
+        }
     }
 }
 

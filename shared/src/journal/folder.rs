@@ -1,10 +1,10 @@
 //! What concerns the whole job: its manifest, what the user wishes of it, its checkpoints, report and summary.
 
-use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::stream::{FuturesUnordered, StreamExt as _};
+use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use super::parts::unpack;
 use crate::domain::checkpoint::{CHECKPOINT_VERSION, Checkpoint, State};
 use crate::domain::discrepancy::Discrepancy;
 use crate::domain::job::{MANIFEST_VERSION, Manifest};
-use crate::domain::summary::{LeaseView, Summary, UnitView, Wish, fold};
+use crate::domain::summary::{Fold, LeaseView, Summary, UnitView, Wish};
 use crate::domain::unit::Unit;
 use crate::ports::failure::FailureKind;
 use crate::ports::objects::{Object, ObjectStore, PutMode, Version};
@@ -140,25 +140,19 @@ impl Journal {
         Ok(Some(Stored { checkpoint, version: object.version, lease_left }))
     }
 
-    /// Reads the checkpoints of all units that have one.
+    /// Looks at all units in the order in which they are handed out, a few at a time; `None` has no checkpoint.
     ///
-    /// # Errors
-    /// `Damaged`, or the store's.
-    pub async fn views(&self, manifest: &Manifest) -> Result<BTreeMap<Unit, UnitView>, JournalError> {
-        let mut views = BTreeMap::new();
-        let mut units = manifest.units();
-        let mut reads = FuturesUnordered::new();
-        loop {
-            while reads.len() < READS_AT_ONCE
-                && let Some(unit) = units.next()
-            {
-                reads.push(async move { (unit, self.view(unit).await) });
-            }
-            let Some((unit, view)) = reads.next().await else { return Ok(views) };
-            if let Some(view) = view? {
-                views.insert(unit, view);
-            }
-        }
+    /// Nothing is kept of what was looked at: a job may have a million units.
+    pub fn look<'a>(
+        &'a self,
+        manifest: &'a Manifest,
+    ) -> impl Stream<Item = Result<(Unit, Option<UnitView>), JournalError>> + Send + 'a {
+        let looks = manifest.units().map(|unit| self.clone().look_at(unit));
+        stream::iter(looks).buffered(READS_AT_ONCE)
+    }
+
+    async fn look_at(self, unit: Unit) -> Result<(Unit, Option<UnitView>), JournalError> {
+        Ok((unit, self.view(unit).await?))
     }
 
     /// Where the job stands now.
@@ -167,7 +161,12 @@ impl Journal {
     /// `Damaged`, or the store's.
     pub async fn summary(&self, manifest: &Manifest) -> Result<Summary, JournalError> {
         let wish = self.wish().await?;
-        Ok(fold(manifest, wish, &self.views(manifest).await?))
+        let mut fold = Fold::new(manifest);
+        let mut looks = pin!(self.look(manifest));
+        while let Some((_, view)) = looks.try_next().await? {
+            view.iter().for_each(|view| fold.add(view));
+        }
+        Ok(fold.finish(wish))
     }
 
     /// The summary that was written when the last unit ended, if it is there.
