@@ -163,6 +163,12 @@ impl Settings {
 
     fn sides(&self, args: &SyncArgs) -> Result<(Side, Vec<Side>), Failure> {
         let own = &args.credentials;
+        if args.mfa.slave_mfa_serial.is_some() && own.slave_role_arn.is_none() {
+            return Err(Failure::usage(
+                "--slave-mfa-serial was given without a role of the slaves' own",
+                "give --slave-role-arn as well; the master's role serves the slaves without a second code",
+            ));
+        }
         let embedded_profile = |profile: &Option<String>| {
             let profile = profile.as_ref().or(self.profile.as_ref());
             profile.filter(|_| self.queue.is_none()).cloned()

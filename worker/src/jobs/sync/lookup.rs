@@ -30,6 +30,14 @@ pub(super) struct Suspect {
     pub(super) values: Option<Values>,
 }
 
+/// What came of holding some of a page's items against one slave.
+#[derive(Default)]
+struct Held {
+    identical: u64,
+    suspects: Vec<Suspect>,
+    read_units: f64,
+}
+
 /// Holds a page of the master against every slave, all of them at once.
 pub(super) async fn master_page(
     job: &JobContext,
@@ -37,39 +45,44 @@ pub(super) async fn master_page(
     items: &[Item],
     tally: &mut Tally,
 ) -> Result<Vec<Suspect>, Stuck> {
-    let slaves = 0..job.manifest.slaves.len();
-    let looked = slaves.map(|slave| async move {
-        let (found, read_units) =
-            read(job, slave + 1, keys, job.manifest.sync.scan_consistency, &Content::Items).await?;
-        let mut identical = 0;
-        let mut suspects = Vec::new();
-        for (key, master) in keys.iter().zip(items) {
-            let other = found.get(key);
-            match judge(Some(master), other, |master, slave| job.differing(master, slave)) {
-                Verdict::Identical | Verdict::Gone => identical += 1,
-                Verdict::Discrepant(kind, attributes) => {
-                    let values = confirm::values(job, kind, &attributes, Some(master), other);
-                    suspects.push(Suspect {
-                        slave,
-                        key: key.clone(),
-                        seen_at: Instant::now(),
-                        kind,
-                        attributes,
-                        values,
-                    });
-                }
-            }
-        }
-        Ok::<_, Stuck>((slave, identical, suspects, read_units))
-    });
+    let slaves = (0..job.manifest.slaves.len()).map(|slave| against_slave(job, slave, keys, items));
     let mut all = Vec::new();
-    for (slave, identical, suspects, read_units) in futures::future::try_join_all(looked).await? {
-        tally.slaves[slave].compared += identical;
-        tally.slaves[slave].identical += identical;
-        tally.consumed[slave + 1].read += read_units;
-        all.extend(suspects);
+    for (slave, held) in futures::future::try_join_all(slaves).await?.into_iter().enumerate() {
+        for Held { identical, suspects, read_units } in held {
+            tally.slaves[slave].compared += identical;
+            tally.slaves[slave].identical += identical;
+            tally.consumed[slave + 1].read += read_units;
+            all.extend(suspects);
+        }
     }
     Ok(all)
+}
+
+/// The slave's items are let go request by request: theirs may be far larger than the master's, which a page bounds.
+async fn against_slave(job: &JobContext, slave: usize, keys: &[Key], items: &[Item]) -> Result<Vec<Held>, Stuck> {
+    let per_request = keys_per_request(job);
+    let chunks = keys.chunks(per_request).zip(items.chunks(per_request));
+    let looks: Vec<_> = chunks.map(|(keys, items)| hold(job, slave, keys, items)).collect();
+    stream::iter(looks).buffer_unordered(LOOKUPS_AT_ONCE).try_collect().await
+}
+
+async fn hold(job: &JobContext, slave: usize, keys: &[Key], items: &[Item]) -> Result<Held, Stuck> {
+    let (found, read_units) = read(job, slave + 1, keys, job.manifest.sync.scan_consistency, &Content::Items).await?;
+    let mut held = Held { read_units, ..Held::default() };
+    for (key, master) in keys.iter().zip(items) {
+        let other = found.get(key);
+        match judge(Some(master), other, |master, slave| job.differing(master, slave)) {
+            Verdict::Identical | Verdict::Gone => held.identical += 1,
+            Verdict::Discrepant(kind, attributes) => {
+                // A second look, where there is one, has the values that count.
+                let first_counts = job.manifest.sync.confirm_delay().is_none();
+                let values = first_counts.then(|| confirm::values(job, kind, &attributes, Some(master), other));
+                let (key, seen_at, values) = (key.clone(), Instant::now(), values.flatten());
+                held.suspects.push(Suspect { slave, key, seen_at, kind, attributes, values });
+            }
+        }
+    }
+    Ok(held)
 }
 
 /// Looks a page of one slave's keys up in the master; the ones that it lacks are suspect.
@@ -96,11 +109,10 @@ pub(super) async fn read(
     consistency: Consistency,
     content: &Content,
 ) -> Result<(HashMap<Key, Item>, f64), Stuck> {
-    let per_request = usize::try_from(job.manifest.sync.batch_read_limit).unwrap_or(1).max(1);
     let adapter = &*job.tables[table];
     let schema = &job.manifest.key_schema;
     let reads: Vec<_> = keys
-        .chunks(per_request)
+        .chunks(keys_per_request(job))
         .map(|keys| {
             let request = GetRequest { keys: keys.to_vec(), consistency, content: content.clone() };
             retry::get_all(adapter, job.retry, request)
@@ -115,4 +127,8 @@ pub(super) async fn read(
     }
     job.meter.add_read_units(read_units);
     Ok((found, read_units))
+}
+
+fn keys_per_request(job: &JobContext) -> usize {
+    usize::try_from(job.manifest.sync.batch_read_limit).unwrap_or(1).max(1)
 }
