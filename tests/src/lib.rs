@@ -7,6 +7,7 @@
 //! - [`process`]: the real programs, in a clean environment, with signals.
 //! - [`generate`]: random items, keys and tables; [`vary`] changes items or only respells them.
 //! - [`oracle`]: what differs between two tables, by brute force.
+//! - [`slow`]: a service far away.
 //! - [`wait`]: waiting for a condition, with a deadline.
 
 pub mod attribute;
@@ -18,5 +19,6 @@ pub mod oracle;
 pub mod process;
 pub mod python;
 pub mod queues;
+pub mod slow;
 pub mod vary;
 pub mod wait;

@@ -138,13 +138,31 @@ impl OpenJobs {
         Self { environment, hooks, meter, kept: tokio::sync::Mutex::new(Vec::new()) }
     }
 
-    /// The folder of the job that a message names, without opening its tables.
+    /// Opens the folder of the job that a message names, and none of its tables.
     ///
     /// # Errors
-    /// When the URL is no manifest's, or its store cannot be opened.
-    pub async fn journal(&self, manifest_url: &str) -> Result<Journal, CannotOpen> {
-        let (root, job) = manifest_location(manifest_url)?;
-        Ok(Journal::new(self.environment.store(&root).await?, &job))
+    /// See [`CannotOpen`].
+    pub async fn open_folder(&self, job: &str, manifest_url: &str) -> Result<JobContext, CannotOpen> {
+        let (root, id) = manifest_location(manifest_url)?;
+        let journal = Journal::new(self.environment.store(&root).await?, &id);
+        let manifest = journal.manifest().await?;
+        if manifest.job != job {
+            return Err(CannotOpen::OtherJob { message: job.to_owned(), manifest: manifest.job });
+        }
+        Ok(JobContext {
+            labels: manifest.labels(),
+            ignore: Ignore::new(&manifest.sync.ignore),
+            retry: RetryPolicy {
+                max_retries: manifest.sync.max_retries,
+                base: std::time::Duration::from_millis(manifest.sync.retry_delay_base_ms),
+            },
+            manifest,
+            manifest_url: manifest_url.to_owned(),
+            journal,
+            tables: Vec::new(),
+            hooks: Arc::clone(&self.hooks),
+            meter: Arc::clone(&self.meter),
+        })
     }
 
     /// Opens the job that a message names, or hands out the one that is open.
@@ -158,25 +176,7 @@ impl OpenJobs {
         if let Some(open) = kept.iter().find(|open| open.manifest_url == manifest_url && open.manifest.job == job) {
             return Ok(Arc::clone(open));
         }
-        let journal = self.journal(manifest_url).await?;
-        let manifest = journal.manifest().await?;
-        if manifest.job != job {
-            return Err(CannotOpen::OtherJob { message: job.to_owned(), manifest: manifest.job });
-        }
-        let mut context = JobContext {
-            labels: manifest.labels(),
-            ignore: Ignore::new(&manifest.sync.ignore),
-            retry: RetryPolicy {
-                max_retries: manifest.sync.max_retries,
-                base: std::time::Duration::from_millis(manifest.sync.retry_delay_base_ms),
-            },
-            manifest,
-            manifest_url: manifest_url.to_owned(),
-            journal,
-            tables: Vec::new(),
-            hooks: Arc::clone(&self.hooks),
-            meter: Arc::clone(&self.meter),
-        };
+        let mut context = self.open_folder(job, manifest_url).await?;
         context.open_tables(&self.environment).await?;
         let context = Arc::new(context);
         if kept.len() == KEPT {

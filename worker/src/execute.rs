@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shared::domain::summary::Wish;
 use shared::domain::unit::{Task, Unit, WorkMessage};
-use shared::journal::{Acquired, GivenUp, Journal, JournalError, OwnedUnit};
+use shared::journal::{Acquired, GivenUp, JournalError, OwnedUnit};
 use shared::ports::failure::{Failure, FailureKind};
 use shared::ports::queue::{Delivery, MAX_DELAY, WorkQueue};
 use shared::retry::{self, RetryPolicy};
@@ -80,7 +80,7 @@ impl Executor {
             Ok(job) => self.execute_in(&job, message, delivery).await,
             Err(error) => {
                 tracing::error!(job = message.job, %unit, %error, "a job cannot be opened");
-                self.note_that_it_cannot_be_opened(message, &error).await.into()
+                self.note_that_it_cannot_be_opened(message, &error).await
             }
         }
     }
@@ -114,10 +114,10 @@ impl Executor {
     /// Whether a message that was received before may still come to a good end: its unit is there, and has not ended.
     async fn is_healthy(&self, message: &WorkMessage) -> bool {
         let look = async {
-            let journal = self.jobs.journal(&message.manifest).await?;
+            let job = self.jobs.open_folder(&message.job, &message.manifest).await?;
             let unit = message.work_unit();
-            let known = journal.manifest().await?.has(unit);
-            let view = journal.view(unit).await?;
+            let known = job.manifest.has(unit);
+            let view = job.journal.view(unit).await?;
             Ok::<_, CannotOpen>(known && !view.is_some_and(|view| view.checkpoint.has_ended()))
         };
         look.await.unwrap_or(false)
@@ -226,31 +226,26 @@ impl Executor {
     }
 
     /// Leaves a trace of a job that cannot be opened in the unit's checkpoint, so that the job does not wait for ever.
-    async fn note_that_it_cannot_be_opened(&self, message: &WorkMessage, error: &CannotOpen) -> Ending {
+    async fn note_that_it_cannot_be_opened(&self, message: &WorkMessage, error: &CannotOpen) -> Executed {
         let unit = message.work_unit();
-        let Ok(journal) = self.jobs.journal(&message.manifest).await else { return ending_of(error.may_pass()) };
-        match self.acquire_without_tables(&journal, unit).await {
-            Ok(Some(owned)) => {
-                let noted = note_failure(&owned, &error.to_string(), error.may_pass()).await;
-                noted.unwrap_or_else(|error| self.journal_failed(unit, &error))
-            }
-            Ok(None) | Err(_) => ending_of(error.may_pass()),
-        }
-    }
-
-    async fn acquire_without_tables(
-        &self,
-        journal: &Journal,
-        unit: Unit,
-    ) -> Result<Option<Box<OwnedUnit>>, JournalError> {
-        let manifest = journal.manifest().await?;
-        if !manifest.has(unit) {
-            return Ok(None);
+        let otherwise = ending_of(error.may_pass());
+        let Ok(job) = self.jobs.open_folder(&message.job, &message.manifest).await else { return otherwise.into() };
+        if !job.manifest.has(unit) {
+            return otherwise.into();
         }
         let owner = format!("{:016x}", rand::random::<u64>());
-        match journal.acquire(unit, manifest.slaves.len(), None, &owner, self.lease).await? {
-            Acquired::Owned(owned) => Ok(Some(owned)),
-            Acquired::Done | Acquired::Failed | Acquired::Busy(_) => Ok(None),
+        match job.journal.acquire(unit, job.manifest.slaves.len(), None, &owner, self.lease).await {
+            Ok(Acquired::Owned(owned)) => match note_failure(&owned, &error.to_string(), error.may_pass()).await {
+                Ok(ending) => {
+                    let failed = ending == Ending::DeadLetter;
+                    Executed { ending, ended: failed.then(|| Arc::new(job)) }
+                }
+                Err(error) => self.journal_failed(unit, &error).into(),
+            },
+            // Whoever ended it may have died before the job's summary was written.
+            Ok(Acquired::Done) => Executed { ending: Ending::Settle, ended: Some(Arc::new(job)) },
+            Ok(Acquired::Failed) => Executed { ending: Ending::DeadLetter, ended: Some(Arc::new(job)) },
+            Ok(Acquired::Busy(_)) | Err(_) => otherwise.into(),
         }
     }
 
