@@ -73,6 +73,27 @@ impl Failure {
     }
 }
 
+/// Clap's paragraphs: what is wrong, tips, the usage, and where help is.
+impl From<&clap::Error> for Failure {
+    fn from(error: &clap::Error) -> Self {
+        let text = error.to_string();
+        let mut paragraphs = text.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+        let message = paragraphs.next().unwrap_or_default();
+        let message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
+        let (mut tips, mut command) = (Vec::new(), "dynamend".to_owned());
+        for paragraph in paragraphs {
+            if let Some(usage) = paragraph.strip_prefix("Usage: ") {
+                let is_word = |word: &&str| word.starts_with(|first: char| first.is_ascii_lowercase());
+                command = usage.split(' ').take_while(is_word).collect::<Vec<_>>().join(" ");
+            } else if let Some(tip) = paragraph.strip_prefix("tip: ") {
+                tips.push(tip.replace(" tip: ", "; "));
+            }
+        }
+        tips.push(format!("`{command} --help` lists what there is"));
+        Self::usage(message, tips.join("; "))
+    }
+}
+
 impl From<port::Failure> for Failure {
     fn from(failure: port::Failure) -> Self {
         Self::failed(failure.to_string(), failure.hint())

@@ -25,7 +25,10 @@ use failure::Failure;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse_flags(&error),
+    };
     let result = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -45,4 +48,16 @@ pub fn main() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// Says what is wrong with the command line in the form of every other failure; prints help that was asked for.
+fn refuse_flags(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return if error.use_stderr() { failure::Exit::Usage } else { failure::Exit::Agree }.into();
+    }
+    let failure = Failure::from(error);
+    output::say_failure(&failure);
+    failure.exit.into()
 }
