@@ -92,7 +92,16 @@ impl WorkQueue for SqsQueue {
         if bodies.is_empty() {
             return Ok(Vec::new());
         }
-        let delay = whole_seconds(delay.min(MAX_DELAY));
+        if bodies.len() > MAX_MESSAGES_PER_BATCH || delay > MAX_DELAY {
+            let limits = format!(
+                "{} messages held back for {} s are more than one request takes, {MAX_MESSAGES_PER_BATCH} and {} s",
+                bodies.len(),
+                delay.as_secs(),
+                MAX_DELAY.as_secs()
+            );
+            return Err(self.failure("SendMessageBatch", FailureKind::Invalid, limits));
+        }
+        let delay = whole_seconds(delay);
         let entry = |(index, body): (usize, &String)| {
             let entry = SendMessageBatchRequestEntry::builder().id(index.to_string()).message_body(body);
             entry.delay_seconds(delay).build()
