@@ -3,5 +3,6 @@
 mod architecture;
 mod domain;
 mod emulators;
+mod in_process;
 mod licences;
 mod support;

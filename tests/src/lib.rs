@@ -8,6 +8,7 @@
 //! - [`generate`]: random items, keys and tables; [`vary`] changes items or only respells them.
 //! - [`oracle`]: what differs between two tables, by brute force.
 //! - [`wait`]: waiting for a condition, with a deadline.
+//! - [`world`]: tables, a store and workers in one process; [`watch`] sees their calls, and meddles.
 
 pub mod attribute;
 pub mod buckets;
@@ -20,3 +21,5 @@ pub mod python;
 pub mod queues;
 pub mod vary;
 pub mod wait;
+pub mod watch;
+pub mod world;
