@@ -11,6 +11,7 @@ mod emulators;
 mod fleet;
 mod fleet_messages;
 mod fleet_resume;
+mod in_process;
 mod interrupted;
 mod library;
 mod licences;

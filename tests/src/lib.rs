@@ -9,6 +9,7 @@
 //! - [`oracle`]: what differs between two tables, by brute force.
 //! - [`slow`]: a service far away.
 //! - [`wait`]: waiting for a condition, with a deadline.
+//! - [`world`]: tables, a store and workers in one process; [`watch`] sees their calls, and meddles.
 
 pub mod attribute;
 pub mod buckets;
@@ -22,3 +23,5 @@ pub mod queues;
 pub mod slow;
 pub mod vary;
 pub mod wait;
+pub mod watch;
+pub mod world;

@@ -91,12 +91,17 @@ pub async fn consume(
     settings: Settings,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
+    let stop = stop.child_token();
     let places = Arc::new(Semaphore::new(settings.concurrency.max(1)));
     let completion = Arc::new(Completion::default());
     let executor = Executor { jobs, queue: Arc::clone(&queue), lease: settings.lease, stop: stop.clone() };
     let hand = Arc::new(Hand { executor, completion, dead_letters: settings.dead_letters });
     let mut work = JoinSet::new();
     let received = receive_loop(&*queue, &settings, &stop, &places, &mut work, &hand).await;
+    if received.is_err() {
+        // There is no more work to come by: what is in hand is given back in good order.
+        stop.cancel();
+    }
     let finished = tokio::time::timeout(settings.grace, async {
         while let Some(ended) = work.join_next().await {
             report_panic(ended);
@@ -220,9 +225,14 @@ impl Hand {
             self.completion.unit_ended(job);
         }
         drop(running);
-        if let Err(error) = self.completion.check(&message.manifest).await {
-            tracing::warn!(job = message.job, %error, "the summary could not be written");
-        }
+        let ending = match self.completion.check(&message.manifest).await {
+            Ok(()) => ending,
+            Err(error) => {
+                tracing::warn!(job = message.job, %error, "the summary could not be written");
+                // This may be the job's last message: whoever receives it when it comes back looks again.
+                if ending == Ending::Settle && error.may_pass() { Ending::Leave } else { ending }
+            }
+        };
         self.settle(&delivery, ending).await;
     }
 

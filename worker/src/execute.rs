@@ -78,6 +78,11 @@ impl Executor {
         let unit = message.work_unit();
         match self.jobs.open(&message.job, &message.manifest).await {
             Ok(job) => self.execute_in(&job, message, delivery).await,
+            Err(error @ CannotOpen::OtherJob { .. }) => {
+                // It is no word about the unit of that other job.
+                tracing::error!(job = message.job, %unit, %error, "a message contradicts itself");
+                Ending::DeadLetter.into()
+            }
             Err(error) => {
                 tracing::error!(job = message.job, %unit, %error, "a job cannot be opened");
                 self.note_that_it_cannot_be_opened(message, &error).await

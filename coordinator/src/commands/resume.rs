@@ -45,6 +45,10 @@ pub(super) async fn run(settings: &Settings, args: &ResumeArgs, stop: Cancellati
     if unfinished.is_empty() {
         settings.note("there is nothing to resume");
         let summary = journal.summary(&manifest).await?;
+        if summary.ended_at.is_some() {
+            // The worker that ended the last unit may have died right after it.
+            journal.write_summary(&summary).await?;
+        }
         show(settings, &summary)?;
         return Ok(Exit::of(&summary));
     }

@@ -33,8 +33,8 @@ pub(super) struct Finding {
 
 /// What is known of both sides when a repair begins.
 pub(super) enum Seen {
-    /// Both items, as they were confirmed.
-    Both(Box<(Option<Item>, Option<Item>)>),
+    /// Both items, as they were confirmed, and when.
+    Both(Box<(Option<Item>, Option<Item>)>, Instant),
     /// Nothing; they must be read.
     Unread,
     /// Nothing, and the unit's last owner may have made the repair.
@@ -73,17 +73,19 @@ pub(super) async fn confirm(
         let keys: Vec<Key> =
             suspects.iter().filter(|suspect| suspect.slave == slave).map(|suspect| suspect.key.clone()).collect();
         for keys in keys.chunks(SUSPECTS_AT_ONCE) {
+            let looked_at = Instant::now();
             let (mut master, mut other) = both(job, slave, keys, tally).await?;
             for key in keys {
                 let (master, other) = (master.remove(key), other.remove(key));
                 let verdict = judge(master.as_ref(), other.as_ref(), |master, slave| job.differing(master, slave));
                 let Some((kind, attributes)) = tally.slaves[slave].count_second_look(pass, verdict) else { continue };
                 let values = values(job, kind, &attributes, master.as_ref(), other.as_ref());
-                let repaired = job.manifest.sync.policy.repair(kind) != Repair::None;
+                // Only puts: a delete reads the master once more, right before it.
+                let put = job.manifest.sync.policy.repair(kind) == Repair::Put;
                 let bytes: usize = [&master, &other].into_iter().flatten().map(held_bytes).sum();
-                let seen = if repaired && held + bytes <= HELD_BYTES {
+                let seen = if put && held + bytes <= HELD_BYTES {
                     held += bytes;
-                    Seen::Both(Box::new((master, other)))
+                    Seen::Both(Box::new((master, other)), looked_at)
                 } else {
                     Seen::Unread
                 };

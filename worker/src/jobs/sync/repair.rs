@@ -1,6 +1,7 @@
 //! One repair: a conditional write that never overwrites what was not seen.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use shared::domain::compare::without_global_table_attributes;
 use shared::domain::condition::{Condition, Write};
@@ -21,6 +22,9 @@ use crate::hooks::Consent;
 
 /// Times a repair is decided again because the slave changed between the look and the write.
 const LOOKS: u32 = 4;
+
+/// How old a look may be when the write is decided on it; repairs wait for a commit and for each other.
+const FRESH_FOR: Duration = Duration::from_secs(1);
 
 /// Why a repair was given up without harm.
 const CHANGED_MEANWHILE: &str = "changed meanwhile";
@@ -65,16 +69,16 @@ impl Mender<'_> {
         let maybe_made = AtomicBool::new(matches!(finding.seen, Seen::Inherited));
         for _ in 0..LOOKS {
             let (master, slave) = match std::mem::replace(&mut finding.seen, Seen::Unread) {
-                Seen::Both(both) => *both,
-                Seen::Unread | Seen::Inherited => self.look(finding, &mut consumed).await?,
+                Seen::Both(both, looked_at) if looked_at.elapsed() <= FRESH_FOR => *both,
+                Seen::Both(..) | Seen::Unread | Seen::Inherited => self.look(finding, &mut consumed).await?,
             };
             let verdict = judge(master.as_ref(), slave.as_ref(), |master, slave| self.job.differing(master, slave));
+            if let Verdict::Identical | Verdict::Gone = verdict {
+                let outcome = agreed(finding.kind, &verdict, maybe_made.load(Ordering::Relaxed));
+                return Ok(Made { outcome, consumed });
+            }
             let (write, condition) = match self.plan(finding.kind, verdict, master, slave, finding) {
                 Plan::Write(write, condition) => (write, condition),
-                Plan::Agree if maybe_made.load(Ordering::Relaxed) => {
-                    return Ok(Made { outcome: settled(finding.kind), consumed });
-                }
-                Plan::Agree => return Ok(Made { outcome: Result::Healed, consumed }),
                 Plan::Skip(reason) => return Ok(Made { outcome: skipped(reason), consumed }),
             };
             if let Consent::Refuse(reason) = self.job.hooks.before_write(&self.job.labels[finding.slave + 1], &write) {
@@ -127,10 +131,7 @@ impl Mender<'_> {
     }
 
     fn plan(&self, kind: Kind, now: Verdict, master: Option<Item>, slave: Option<Item>, finding: &Finding) -> Plan {
-        let now = match now {
-            Verdict::Identical | Verdict::Gone => return Plan::Agree,
-            Verdict::Discrepant(now, _) => now,
-        };
+        let Verdict::Discrepant(now, _) = now else { return Plan::Skip(CHANGED_MEANWHILE.to_owned()) };
         // Whether the item is to be on the slave at all was counted one way; the other way is another discrepancy,
         // which the next run reports.
         if (kind == Kind::Extra) != (now == Kind::Extra) {
@@ -157,7 +158,6 @@ impl Mender<'_> {
 
 enum Plan {
     Write(Write, Condition),
-    Agree,
     Skip(String),
 }
 
@@ -165,12 +165,17 @@ fn skipped(reason: String) -> Result {
     Result::Settled(Outcome::Skipped, Some(reason))
 }
 
-fn settled(kind: Kind) -> Result {
-    let outcome = match kind {
-        Kind::Missing | Kind::Differing => Outcome::Written,
-        Kind::Extra => Outcome::Deleted,
-    };
-    Result::Settled(outcome, None)
+/// What it means that both sides agree now.
+///
+/// If a write of ours may have been made, it was, where the slave is as that write would have left it. Where it is
+/// not, nobody can tell: the report names the discrepancy and claims no repair.
+fn agreed(kind: Kind, now: &Verdict, maybe_made: bool) -> Result {
+    match (kind, now) {
+        _ if !maybe_made => Result::Healed,
+        (Kind::Missing | Kind::Differing, Verdict::Identical) => Result::Settled(Outcome::Written, None),
+        (Kind::Extra, Verdict::Gone) => Result::Settled(Outcome::Deleted, None),
+        _ => skipped(CHANGED_MEANWHILE.to_owned()),
+    }
 }
 
 fn settled_by(write: &Write) -> Result {

@@ -1,0 +1,11 @@
+//! Whole jobs in this process, with a clock that the tests hold and faults wherever a port allows them.
+
+mod change;
+mod crash;
+mod data;
+mod exact;
+mod failure;
+mod faults;
+mod ownership;
+mod poison;
+mod stop;

@@ -1,0 +1,154 @@
+//! Adapters that tell a test of each call before it is made, and let it meddle, fail it, or hold it up.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use shared::domain::condition::{Condition, Write};
+use shared::ports::failure::{Failure, FailureKind};
+use shared::ports::objects::{Object, ObjectStore, PutMode, Version};
+use shared::ports::table::{Batch, Description, GetRequest, Got, Page, ScanRequest, Table, WriteAnswer};
+
+/// A call that is about to be made.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// To table 0, the master, or table n + 1, slave n.
+    Table(usize, Access),
+    /// An object is put under this key; told once before, and once after it was put.
+    Put(When, String),
+    /// An object is read.
+    Get(String),
+}
+
+/// On which side of its effect a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// It is about to happen.
+    Before,
+    /// It has happened.
+    After,
+}
+
+/// What is asked of a table.
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// Its description.
+    Describe,
+    /// A page.
+    Scan(ScanRequest),
+    /// Items by key.
+    Get(GetRequest),
+    /// A conditional write.
+    Write(Write),
+}
+
+/// Is told of each call, and may have it fail.
+#[derive(Clone)]
+pub struct Watch(Arc<dyn Fn(Call) -> BoxFuture<'static, Option<Failure>> + Send + Sync>);
+
+impl Watch {
+    /// Watches by an async function.
+    pub fn new<F: Future<Output = Option<Failure>> + Send + 'static>(
+        watch: impl Fn(Call) -> F + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(move |call| Box::pin(watch(call))))
+    }
+
+    /// Watches by a plain function.
+    pub fn plain(watch: impl Fn(Call) -> Option<Failure> + Send + Sync + 'static) -> Self {
+        Self::new(move |call| std::future::ready(watch(call)))
+    }
+
+    async fn pass(&self, call: Call) -> Result<(), Failure> {
+        (self.0)(call).await.map_or(Ok(()), Err)
+    }
+}
+
+/// A failure of this kind.
+#[must_use]
+pub fn failure(kind: FailureKind) -> Failure {
+    let message = "the test made it fail".to_owned();
+    Failure { kind, operation: "Test", resource: "a watched adapter".to_owned(), message }
+}
+
+/// A watched table.
+pub struct WatchedTable {
+    /// The table.
+    pub inner: Arc<dyn Table>,
+    /// Its number.
+    pub number: usize,
+    /// Who watches.
+    pub watch: Watch,
+}
+
+/// A watched store.
+pub struct WatchedStore {
+    /// The store.
+    pub inner: Arc<dyn ObjectStore>,
+    /// Who watches.
+    pub watch: Watch,
+}
+
+#[async_trait]
+impl Table for WatchedTable {
+    async fn describe(&self) -> Result<Description, Failure> {
+        self.watch.pass(Call::Table(self.number, Access::Describe)).await?;
+        self.inner.describe().await
+    }
+
+    async fn scan_page(&self, request: &ScanRequest) -> Result<Page, Failure> {
+        self.watch.pass(Call::Table(self.number, Access::Scan(request.clone()))).await?;
+        self.inner.scan_page(request).await
+    }
+
+    async fn get_many(&self, request: &GetRequest) -> Result<Got, Failure> {
+        self.watch.pass(Call::Table(self.number, Access::Get(request.clone()))).await?;
+        self.inner.get_many(request).await
+    }
+
+    async fn write_if(&self, write: &Write, condition: &Condition) -> Result<WriteAnswer, Failure> {
+        self.watch.pass(Call::Table(self.number, Access::Write(write.clone()))).await?;
+        self.inner.write_if(write, condition).await
+    }
+
+    async fn write_many(&self, writes: &[Write]) -> Result<Batch, Failure> {
+        for write in writes {
+            self.watch.pass(Call::Table(self.number, Access::Write(write.clone()))).await?;
+        }
+        self.inner.write_many(writes).await
+    }
+}
+
+#[async_trait]
+impl ObjectStore for WatchedStore {
+    fn url(&self, key: &str) -> String {
+        self.inner.url(key)
+    }
+
+    async fn put(&self, key: &str, body: bytes::Bytes, mode: PutMode) -> Result<Version, Failure> {
+        self.watch.pass(Call::Put(When::Before, key.to_owned())).await?;
+        let version = self.inner.put(key, body, mode).await?;
+        self.watch.pass(Call::Put(When::After, key.to_owned())).await?;
+        Ok(version)
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Object>, Failure> {
+        self.watch.pass(Call::Get(key.to_owned())).await?;
+        self.inner.get(key).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), Failure> {
+        self.inner.delete(key).await
+    }
+
+    async fn folders(&self, prefix: &str) -> Result<Vec<String>, Failure> {
+        self.inner.folders(prefix).await
+    }
+}
+
+/// Lets the clock go on by this much at one moment, as it seems to a process that was stopped for so long.
+pub async fn sleep_through(time: Duration) {
+    tokio::time::advance(time).await;
+}

@@ -1,0 +1,353 @@
+//! Tables, a store and workers in one process, on a clock that tests hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::TryStreamExt as _;
+use shared::domain::checkpoint::State;
+use shared::domain::decide::{ExtraHandling, Handling, Kind, Policy, Repair};
+use shared::domain::discrepancy::{Discrepancy, Outcome};
+use shared::domain::job::{Manifest, Side, SyncSettings};
+use shared::domain::key::KeySchema;
+use shared::domain::summary::{JobState, Summary, UnitView, Wish};
+use shared::domain::unit::Unit;
+use shared::domain::value::Item;
+use shared::journal::{Journal, JournalError};
+use shared::local::memory::MemoryStore;
+use shared::local::queue::LocalQueue;
+use shared::local::table::MemoryTable;
+use shared::ports::failure::Failure;
+use shared::ports::faulty::{FaultPlan, FaultyQueue, FaultyStore, FaultyTable};
+use shared::ports::objects::ObjectStore;
+use shared::ports::queue::{MAX_MESSAGES_PER_BATCH, WorkQueue as _};
+use shared::ports::table::Table;
+use tokio_util::sync::CancellationToken;
+use worker::consume::{DeadLetters, Drain, Settings, consume};
+use worker::context::OpenJobs;
+use worker::environment::Environment;
+use worker::hooks::{Hooks, NoHooks};
+use worker::plan::{Segments, SyncRequest, plan};
+
+use crate::generate::Pair;
+use crate::oracle::{Differences, brute_force, key_text_of_json};
+use crate::watch::{Watch, WatchedStore, WatchedTable};
+
+/// Visibility of messages and lease of units.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// After so long a lease is over by any clock.
+pub const PAST_THE_LEASE: Duration = Duration::from_secs(32);
+
+/// Times a message is received before it is a dead letter.
+pub const MAX_RECEIVES: u32 = 5;
+
+/// The job's id.
+pub const JOB: &str = "20261120T231500Z-7f3a";
+
+/// A policy that repairs everything.
+pub const REPAIR: Policy =
+    Policy { missing: Handling::Repair, differing: Handling::Repair, extra: ExtraHandling::Delete };
+
+/// A policy that reports everything and repairs nothing.
+pub const DRY_RUN: Policy =
+    Policy { missing: Handling::Report, differing: Handling::Report, extra: ExtraHandling::Report };
+
+/// Tables and a store.
+pub struct World {
+    /// The key schema of all tables.
+    pub schema: KeySchema,
+    /// The master, then the slaves.
+    pub tables: Vec<Arc<MemoryTable>>,
+    /// Where jobs live.
+    pub store: Arc<MemoryStore>,
+}
+
+/// A job in the world's store.
+pub struct Job {
+    /// What was asked for.
+    pub manifest: Manifest,
+    /// Its folder.
+    pub journal: Journal,
+}
+
+/// What came of a job.
+#[derive(Debug)]
+pub struct Report {
+    /// Its figures.
+    pub summary: Summary,
+    /// Its lines.
+    pub lines: Vec<Discrepancy>,
+}
+
+/// A worker, and what happens to it.
+#[derive(Clone)]
+pub struct Worker {
+    /// What goes wrong around it.
+    pub faults: FaultPlan,
+    /// Who is told of its calls.
+    pub watch: Option<Watch>,
+    /// Its hooks.
+    pub hooks: Arc<dyn Hooks>,
+    /// Stops it.
+    pub stop: CancellationToken,
+    /// Segments at once.
+    pub concurrency: usize,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        let stop = CancellationToken::new();
+        Self { faults: FaultPlan::new(0), watch: None, hooks: Arc::new(NoHooks), stop, concurrency: 2 }
+    }
+}
+
+impl World {
+    /// Tables with these items, master first, whose pages have so many items.
+    #[must_use]
+    pub fn new<'a>(schema: &KeySchema, items: impl IntoIterator<Item = &'a [Item]>, per_page: usize) -> Self {
+        let table = |items: &[Item]| {
+            let table = MemoryTable::new(schema.clone()).with_pages_of(per_page, 1 << 20);
+            items.iter().for_each(|item| table.put(item.clone()).expect("the item fits"));
+            Arc::new(table)
+        };
+        let tables = items.into_iter().map(table).collect();
+        Self { schema: schema.clone(), tables, store: Arc::new(MemoryStore::new("memory")) }
+    }
+
+    /// One master, and one slave per pair; all pairs have the same master.
+    #[must_use]
+    pub fn of_pair(pair: &Pair, per_page: usize) -> Self {
+        Self::new(&pair.schema, [pair.master.as_slice(), pair.slave.as_slice()], per_page)
+    }
+
+    /// What differs between master and slaves now.
+    #[must_use]
+    pub fn differences(&self) -> Vec<Differences> {
+        let master = self.tables[0].items();
+        self.tables[1..].iter().map(|slave| brute_force(&master, &slave.items(), &self.schema)).collect()
+    }
+
+    /// Panics unless every slave is equal to the master.
+    pub fn assert_in_step(&self) {
+        for (slave, differences) in self.differences().into_iter().enumerate() {
+            assert!(differences.is_empty(), "slave {slave}: {differences:?}");
+        }
+    }
+
+    /// Plans a job and creates it.
+    pub async fn job(&self, segments: u32, settings: SyncSettings) -> Job {
+        self.job_named(JOB, segments, settings).await
+    }
+
+    /// Plans a job of this id and creates it.
+    pub async fn job_named(&self, job: &str, segments: u32, settings: SyncSettings) -> Job {
+        let side = |name: String| Side {
+            table: name.parse().expect("it is a name"),
+            table_id: None,
+            access: shared::domain::job::Access::default(),
+        };
+        let request = SyncRequest {
+            job: job.to_owned(),
+            master: side("us-east-1:table-0".to_owned()),
+            slaves: (1..self.tables.len()).map(|n| side(format!("eu-west-{n}:table-{n}"))).collect(),
+            segments: Segments::Fixed(segments),
+            only_segments: None,
+            starting_keys: BTreeMap::new(),
+            settings,
+        };
+        let manifest = plan(request, &self.environment(&Worker::default())).await.expect("it can be planned");
+        let journal = Journal::new(Arc::clone(&self.store) as Arc<dyn ObjectStore>, job);
+        journal.create(&manifest).await.expect("it can be created");
+        Job { manifest, journal }
+    }
+
+    fn environment(&self, worker: &Worker) -> Environment {
+        let tables: Vec<Arc<dyn Table>> = (0..)
+            .zip(&self.tables)
+            .map(|(number, table)| {
+                let inner: Arc<dyn Table> = match &worker.watch {
+                    None => Arc::clone(table) as _,
+                    Some(watch) => {
+                        Arc::new(WatchedTable { inner: Arc::clone(table) as _, number, watch: watch.clone() })
+                    }
+                };
+                Arc::new(FaultyTable::new(inner, worker.faults.clone())) as Arc<dyn Table>
+            })
+            .collect();
+        let inner: Arc<dyn ObjectStore> = match &worker.watch {
+            None => Arc::clone(&self.store) as _,
+            Some(watch) => Arc::new(WatchedStore { inner: Arc::clone(&self.store) as _, watch: watch.clone() }),
+        };
+        let store: Arc<dyn ObjectStore> = Arc::new(FaultyStore::new(inner, worker.faults.clone()));
+        Environment::new(
+            move |side| {
+                let number = side.table.name().trim_start_matches("table-").parse::<usize>().expect("it has a number");
+                let table = Arc::clone(&tables[number]);
+                Box::pin(async move { Ok(table) })
+            },
+            move |_| {
+                let store = Arc::clone(&store);
+                Box::pin(async move { Ok(store) })
+            },
+        )
+    }
+
+    /// Lets a worker take messages until the queue holds nothing any more, or it is stopped or dies.
+    pub async fn work(&self, worker: &Worker, queue: &Arc<LocalQueue>) -> Result<(), Failure> {
+        let jobs = OpenJobs::new(self.environment(worker), Arc::clone(&worker.hooks), Arc::default());
+        let settings = Settings {
+            concurrency: worker.concurrency,
+            lease: LEASE,
+            grace: Duration::from_secs(25),
+            drain: Drain::WhenIdle(Arc::clone(queue)),
+            dead_letters: DeadLetters::Kept,
+        };
+        let faulty = Arc::new(FaultyQueue::new(Arc::clone(queue) as _, worker.faults.clone()));
+        tokio::select! {
+            ended = consume(faulty, Arc::new(jobs), settings, worker.stop.clone()) => ended,
+            () = worker.faults.crashed() => Ok(()),
+        }
+    }
+
+    /// Creates a job, does it with one worker, and reports.
+    pub async fn sync(&self, segments: u32, settings: SyncSettings, worker: &Worker) -> Report {
+        let job = self.job(segments, settings).await;
+        let queue = job.enqueue().await;
+        self.work(worker, &queue).await.expect("the worker ends in good order");
+        job.report().await
+    }
+}
+
+impl Job {
+    /// A queue with a message for every unit.
+    pub async fn enqueue(&self) -> Arc<LocalQueue> {
+        let queue = Arc::new(LocalQueue::new(MAX_RECEIVES));
+        self.send(&queue, self.manifest.units().collect()).await;
+        queue
+    }
+
+    /// Sends messages for these units.
+    pub async fn send(&self, queue: &LocalQueue, units: Vec<Unit>) {
+        let url = self.journal.manifest_url();
+        for units in units.chunks(MAX_MESSAGES_PER_BATCH) {
+            let bodies: Vec<String> = units.iter().map(|&unit| self.manifest.message(&url, unit).to_body()).collect();
+            let unsent = queue.send(&bodies, Duration::ZERO).await.expect("it takes them");
+            assert!(unsent.is_empty());
+        }
+    }
+
+    /// Makes every unfinished unit ready again, as `resume` does; a queue with their messages.
+    pub async fn resume(&self) -> Arc<LocalQueue> {
+        let views = self.views().await.expect("the folder is whole");
+        let is_done = |unit: &Unit| views.get(unit).is_some_and(|view| view.checkpoint.state == State::Done);
+        let unfinished: Vec<Unit> = self.manifest.units().filter(|unit| !is_done(unit)).collect();
+        let queue = Arc::new(LocalQueue::new(MAX_RECEIVES));
+        if unfinished.is_empty() {
+            let summary = self.journal.summary(&self.manifest).await.expect("the folder is whole");
+            self.journal.write_summary(&summary).await.expect("the store works");
+            return queue;
+        }
+        self.journal.withdraw_summary().await.expect("the store works");
+        self.journal.set_wish(Wish::Run).await.expect("the store works");
+        let mut units = Vec::new();
+        for unit in unfinished {
+            if self.journal.requeue(unit).await.expect("the store works") {
+                units.push(unit);
+            }
+        }
+        self.send(&queue, units).await;
+        queue
+    }
+
+    /// The checkpoints of all units that have one.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub async fn views(&self) -> Result<BTreeMap<Unit, UnitView>, JournalError> {
+        let looks: Vec<_> = self.journal.look(&self.manifest).try_collect().await?;
+        Ok(looks.into_iter().filter_map(|(unit, view)| Some((unit, view?))).collect())
+    }
+
+    /// What the job's folder says.
+    pub async fn report(&self) -> Report {
+        let views = self.views().await.expect("the folder is whole");
+        let mut lines = Vec::new();
+        for (unit, view) in &views {
+            for part in &view.checkpoint.parts {
+                lines.extend(self.journal.part(*unit, part).await.expect("the part is whole"));
+            }
+        }
+        Report { summary: self.journal.summary(&self.manifest).await.expect("the folder is whole"), lines }
+    }
+
+    /// Panics unless `summary.json` is there and says the same as the checkpoints.
+    pub async fn assert_summary_is_written(&self) {
+        let written = self.journal.written_summary().await.expect("the store works");
+        assert_eq!(written, Some(self.report().await.summary), "summary.json");
+    }
+}
+
+impl Report {
+    /// Panics unless the report is exactly what differed, with the outcomes of this policy, and the figures fit.
+    ///
+    /// `master_items` is how many items the master has; nothing may have changed while the job ran.
+    pub fn assert_exact(&self, expected: &[Differences], policy: Policy, master_items: usize) {
+        let Self { summary, lines } = self;
+        assert_eq!(summary.state, JobState::Succeeded, "{:?}", summary.errors);
+        assert_eq!(summary.units.done, summary.units.total);
+        assert_eq!(summary.slaves.len(), expected.len());
+        let mut reported = 0;
+        for (figures, expected) in summary.slaves.iter().zip(expected) {
+            let lines: Vec<&Discrepancy> = lines.iter().filter(|line| line.slave == figures.table).collect();
+            let nothing = BTreeSet::new();
+            let extra = if policy.seeks_extra() { &expected.extra } else { &nothing };
+            assert_keys(&lines, Kind::Missing, &expected.missing);
+            assert_keys(&lines, Kind::Differing, &expected.differing.keys().cloned().collect());
+            assert_keys(&lines, Kind::Extra, extra);
+            for line in &lines {
+                let outcome = match policy.repair(line.kind) {
+                    Repair::None => Outcome::Reported,
+                    Repair::Put => Outcome::Written,
+                    Repair::Delete => Outcome::Deleted,
+                };
+                assert_eq!((line.outcome, &line.reason), (outcome, &None), "{line:?}");
+                assert_attributes(line, expected.differing.get(&key_text_of_json(&line.key)));
+            }
+            let (missing, differing) = (expected.missing.len() as u64, expected.differing.len() as u64);
+            let compared = master_items as u64;
+            let if_repaired = |kind, count| if policy.repair(kind) == Repair::None { 0 } else { count };
+            let figures = (
+                [figures.compared, figures.identical, figures.missing, figures.differing, figures.extra],
+                [figures.written, figures.deleted, figures.skipped, figures.failed, figures.healed],
+            );
+            let written = if_repaired(Kind::Missing, missing) + if_repaired(Kind::Differing, differing);
+            let deleted = if_repaired(Kind::Extra, extra.len() as u64);
+            let due = [compared, compared - missing - differing, missing, differing, extra.len() as u64];
+            assert_eq!(figures, (due, [written, deleted, 0, 0, 0]));
+            reported += lines.len();
+        }
+        assert_eq!(reported, lines.len(), "lines of no slave");
+        assert_eq!(summary.scanned.get("us-east-1:table-0"), Some(&(master_items as u64)));
+    }
+}
+
+fn assert_keys(lines: &[&Discrepancy], kind: Kind, expected: &BTreeSet<String>) {
+    let of_kind = lines.iter().filter(|line| line.kind == kind);
+    let mut found: Vec<String> = of_kind.map(|line| key_text_of_json(&line.key)).collect();
+    found.sort();
+    assert_eq!(found, expected.iter().cloned().collect::<Vec<_>>(), "{kind:?}");
+}
+
+fn assert_attributes(line: &Discrepancy, expected: Option<&BTreeSet<String>>) {
+    let nothing = BTreeSet::new();
+    let expected = expected.filter(|_| line.kind == Kind::Differing).unwrap_or(&nothing);
+    let leads_into = |path: &str, attribute: &str| {
+        path.strip_prefix(attribute).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    let paths = &line.attributes;
+    let all_known = paths.iter().all(|path| expected.iter().any(|name| leads_into(path, name)));
+    let all_named = expected.iter().all(|name| paths.iter().any(|path| leads_into(path, name)));
+    assert!(all_known && all_named, "{paths:?} are not {expected:?}");
+    assert!(paths.is_sorted());
+}
