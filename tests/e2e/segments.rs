@@ -101,7 +101,7 @@ async fn how_the_tables_are_read_does_not_change_what_is_found() {
     };
     let plain = read_units(&["--no-confirm"], "plain");
     let all: [(&str, &[&str]); 6] = [
-        ("limit", &["--scan-limit", "1", "--confirm-delay", "0"]),
+        ("limit", &["--scan-limit", "1"]),
         ("pages", &["--scan-limit", "7", "--segments", "3"]),
         ("single", &["--batch-read-limit", "1"]),
         ("lookup", &["--strategy", "lookup", "--parallel", "5"]),
@@ -109,7 +109,7 @@ async fn how_the_tables_are_read_does_not_change_what_is_found() {
         ("auto", &["--segments", "auto", "--max-retries", "0", "--retry-delay-base", "1"]),
     ];
     for (job, flags) in all {
-        read_units(flags, job);
+        read_units(&[flags, &["--confirm-delay", "0"]].concat(), job);
     }
     let consistent = read_units(&["--no-confirm", "--consistent-read"], "consistent");
 
