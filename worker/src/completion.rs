@@ -91,8 +91,13 @@ impl Completion {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        if let Some(known) = self.completion.lock().get_mut(&self.manifest_url) {
+        let mut jobs = self.completion.lock();
+        if let Some(known) = jobs.get_mut(&self.manifest_url) {
             known.running = known.running.saturating_sub(1);
+            // Nothing is kept of jobs that only their messages know.
+            if known.running == 0 && known.ended.is_none() && known.witness.is_none() {
+                jobs.remove(&self.manifest_url);
+            }
         }
     }
 }

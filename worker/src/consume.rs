@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::domain::unit::WorkMessage;
+use shared::domain::unit::{Task, WorkMessage};
 use shared::local::queue::LocalQueue;
 use shared::ports::failure::Failure;
 use shared::ports::queue::{Delivery, MAX_DELAY, MAX_MESSAGES_PER_BATCH, WorkQueue};
 use shared::retry::{self, RetryPolicy};
+use shared::telemetry::field;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::completion::Completion;
 use crate::context::OpenJobs;
@@ -28,6 +30,9 @@ const LONG_POLL: Duration = Duration::from_secs(20);
 /// most where there is work, so there they wait briefly, and long only where nothing happens.
 const SHORT_POLL: Duration = Duration::from_secs(1);
 const SHORT_POLLS: u32 = 4;
+
+/// How long a receive may still take when the worker is asked to stop; one that waits longer is abandoned.
+const LAST_RECEIVE: Duration = Duration::from_secs(2);
 
 /// Wait of one receive when the worker is to exit once the queue stays empty.
 const DRAIN_POLL: Duration = Duration::from_secs(5);
@@ -138,10 +143,17 @@ async fn receive_loop(
             // Wakes at once when a message comes, and soon when the last work ends.
             Drain::WhenIdle(_) => Duration::from_millis(50),
         };
-        let receive = queue.receive(free.len(), settings.lease, wait);
+        let mut receive = queue.receive(free.len(), settings.lease, wait);
         let deliveries = tokio::select! {
-            deliveries = receive => deliveries,
-            () = stop.cancelled() => return Ok(()),
+            deliveries = &mut receive => deliveries,
+            () = stop.cancelled() => {
+                // What an abandoned receive is handed counts as received, and is hidden from all for one lease: even
+                // the messages that this worker is just giving back.
+                if let Ok(Ok(deliveries)) = tokio::time::timeout(LAST_RECEIVE, receive).await {
+                    give_back(queue, deliveries).await;
+                }
+                return Ok(());
+            }
         };
         match deliveries {
             Ok(deliveries) if deliveries.is_empty() => {
@@ -170,6 +182,14 @@ async fn receive_loop(
                 }
             }
             Err(failure) => return Err(failure),
+        }
+    }
+}
+
+async fn give_back(queue: &dyn WorkQueue, deliveries: Vec<Delivery>) {
+    for delivery in deliveries {
+        if let Err(failure) = queue.extend(&delivery.receipt, Duration::ZERO).await {
+            tracing::warn!(error = %failure, "a message could not be given back; it comes back by itself");
         }
     }
 }
@@ -206,6 +226,19 @@ fn report_panic(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
+/// The trace of one message's work.
+fn span_of(message: &WorkMessage) -> tracing::Span {
+    let Task::Scan { pass, segment, total_segments } = message.unit;
+    tracing::info_span!(
+        "process",
+        { field::QUEUE_OPERATION } = "process",
+        { field::JOB_ID } = message.job,
+        { field::PASS } = %pass,
+        { field::SEGMENT } = segment,
+        { field::TOTAL_SEGMENTS } = total_segments,
+    )
+}
+
 /// Handles one delivery from parsing to settling.
 struct Hand {
     executor: Executor,
@@ -223,7 +256,8 @@ impl Hand {
             }
         };
         let running = self.completion.running(&message.manifest);
-        let Executed { ending, ended } = self.executor.execute(&message, &delivery).await;
+        let work = self.executor.execute(&message, &delivery).instrument(span_of(&message));
+        let Executed { ending, ended } = work.await;
         if let Some(job) = ended {
             self.completion.unit_ended(job);
         }
