@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
@@ -16,11 +17,17 @@ use crate::domain::discrepancy::Discrepancy;
 use crate::domain::job::{MANIFEST_VERSION, Manifest};
 use crate::domain::summary::{Fold, LeaseView, Summary, UnitView, Wish};
 use crate::domain::unit::Unit;
-use crate::ports::failure::FailureKind;
+use crate::ports::failure::{Failure, FailureKind};
 use crate::ports::objects::{Object, ObjectStore, PutMode, Version};
+use crate::retry::{self, RetryPolicy};
 
 /// Checkpoints read at once when a job is looked at as a whole.
 const READS_AT_ONCE: usize = 32;
+
+/// How patiently the store is asked again; a lease is longer than all tries together.
+///
+/// A job is as many objects as it has units, and one read that fails must not make a worker give up on all of them.
+pub(super) const STORE_RETRY: RetryPolicy = RetryPolicy { max_retries: 4, base: Duration::from_millis(100) };
 
 /// Store clocks have a resolution of one second, so a lease is over only a second after its end.
 const CLOCK_RESOLUTION: SignedDuration = SignedDuration::from_secs(1);
@@ -91,7 +98,7 @@ impl Journal {
     pub async fn manifest(&self) -> Result<Manifest, JournalError> {
         let key = self.key("manifest.json");
         let no_such_job = || JournalError::NoSuchJob { job: self.job.clone(), url: self.store.url(&key) };
-        let object = self.store.get(&key).await?.ok_or_else(no_such_job)?;
+        let object = self.get(&key).await?.ok_or_else(no_such_job)?;
         self.versioned(&key, &object, MANIFEST_VERSION)
     }
 
@@ -101,7 +108,7 @@ impl Journal {
     /// `Damaged`, or the store's.
     pub async fn wish(&self) -> Result<Wish, JournalError> {
         let key = self.key("control.json");
-        match self.store.get(&key).await? {
+        match self.get(&key).await? {
             None => Ok(Wish::Run),
             Some(object) => self.parse::<Control>(&key, &object).map(|control| control.wish),
         }
@@ -130,7 +137,7 @@ impl Journal {
 
     pub(super) async fn stored(&self, unit: Unit) -> Result<Option<Stored>, JournalError> {
         let key = self.unit_key(unit, "checkpoint.json");
-        let Some(object) = self.store.get(&key).await? else { return Ok(None) };
+        let Some(object) = self.get(&key).await? else { return Ok(None) };
         let checkpoint: Checkpoint = self.versioned(&key, &object, CHECKPOINT_VERSION)?;
         if checkpoint.unit != unit {
             let what = format!("it is the checkpoint of unit {}", checkpoint.unit);
@@ -175,7 +182,7 @@ impl Journal {
     /// `Damaged`, or the store's.
     pub async fn written_summary(&self) -> Result<Option<Summary>, JournalError> {
         let key = self.key("summary.json");
-        self.store.get(&key).await?.map(|object| self.parse(&key, &object)).transpose()
+        self.get(&key).await?.map(|object| self.parse(&key, &object)).transpose()
     }
 
     /// Writes `summary.json`. Writing it again, by whomever, is harmless.
@@ -184,7 +191,8 @@ impl Journal {
     /// The store's.
     pub async fn write_summary(&self, summary: &Summary) -> Result<(), JournalError> {
         let body = self.to_json("summary.json", summary)?;
-        self.store.put(&self.key("summary.json"), body, PutMode::Overwrite).await?;
+        let key = self.key("summary.json");
+        retry::call(STORE_RETRY, || self.store.put(&key, body.clone(), PutMode::Overwrite)).await?;
         Ok(())
     }
 
@@ -207,9 +215,13 @@ impl Journal {
     pub(super) async fn lines<T: DeserializeOwned>(&self, unit: Unit, name: &str) -> Result<Vec<T>, JournalError> {
         let key = self.unit_key(unit, name);
         let damaged = |what: String| JournalError::Damaged { url: self.store.url(&key), what };
-        let object = self.store.get(&key).await?;
+        let object = self.get(&key).await?;
         let object = object.ok_or_else(|| damaged("it is gone, though a checkpoint names it".to_owned()))?;
         unpack(&object.body).map_err(damaged)
+    }
+
+    pub(super) async fn get(&self, key: &str) -> Result<Option<Object>, Failure> {
+        retry::call(STORE_RETRY, || self.store.get(key)).await
     }
 
     pub(super) fn key(&self, name: &str) -> String {

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use super::failure::JournalError;
-use super::folder::{Journal, Stored};
+use super::folder::{Journal, STORE_RETRY, Stored};
 use super::parts::{Intent, pack};
 use crate::domain::checkpoint::{Checkpoint, MAX_ATTEMPTS, MAX_FAILURES, Position, State};
 use crate::domain::discrepancy::Discrepancy;
@@ -16,10 +16,7 @@ use crate::domain::tally::Tally;
 use crate::domain::unit::Unit;
 use crate::ports::failure::FailureKind;
 use crate::ports::objects::{PutMode, Version};
-use crate::retry::{self, RetryPolicy};
-
-/// How patiently a commit is repeated; a lease is longer than all its tries together.
-const COMMIT_RETRY: RetryPolicy = RetryPolicy { max_retries: 4, base: Duration::from_millis(100) };
+use crate::retry;
 
 /// How soon a unit is looked at again when another worker took it at the same moment.
 const AFTER_A_RACE: Duration = Duration::from_secs(2);
@@ -314,7 +311,7 @@ impl OwnedUnit {
         for (name, body) in files {
             let key = self.journal.unit_key(checkpoint.unit, &name);
             let put = || self.journal.store.put(&key, body.clone(), PutMode::Overwrite);
-            retry::call(COMMIT_RETRY, put).await?;
+            retry::call(STORE_RETRY, put).await?;
         }
         let mode = PutMode::ReplaceIf(current.version.clone());
         // Also when this future is dropped while it waits for the answer.
@@ -385,7 +382,7 @@ async fn put_checkpoint(journal: &Journal, checkpoint: &Checkpoint, mode: PutMod
             answer => answer.map(Some),
         }
     };
-    retry::call(COMMIT_RETRY, put).await?.ok_or_else(lost)
+    retry::call(STORE_RETRY, put).await?.ok_or_else(lost)
 }
 
 fn now_text() -> String {

@@ -200,6 +200,9 @@ async fn a_replaced_owner_is_told_so_and_nothing_of_it_counts() {
     store.put_clock_forward(PAST_THE_LEASE);
     let heir = own(&journal).await;
     assert_eq!(heir.checkpoint().await.position, step("a", &[]).position);
+    // Both are at their second part now; the first clock to notice is the store's.
+    heir.commit(step("b", &["b"])).await.unwrap();
+    assert!(zombie.is_good());
 
     assert_lost(zombie.commit(step("b", &["zombie"])).await);
     assert!(!zombie.is_good(), "it knows now, and writes nothing more");
@@ -208,8 +211,8 @@ async fn a_replaced_owner_is_told_so_and_nothing_of_it_counts() {
     assert_lost(zombie.fail("it is confused").await);
     assert_lost(zombie.finish(step("z", &["zombie"])).await);
 
-    heir.finish(step("b", &["b"])).await.unwrap();
-    assert_eq!(report(&journal).await, ["a", "b"]);
+    heir.finish(step("c", &["c"])).await.unwrap();
+    assert_eq!(report(&journal).await, ["a", "b", "c"]);
     assert_eq!(state(&journal).await, State::Done);
 }
 
