@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value as Json;
+use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
 use super::failure::JournalError;
@@ -195,7 +196,7 @@ impl OwnedUnit {
     /// # Errors
     /// `Lost`, or the store's.
     pub async fn renew(&self) -> Result<(), JournalError> {
-        self.replace(|_| {}, Vec::new()).await
+        self.replace(|_| {}).await
     }
 
     /// Commits one step: uploads its report part and pending list, then replaces the checkpoint that names them.
@@ -224,7 +225,7 @@ impl OwnedUnit {
             checkpoint.attempts = checkpoint.attempts.saturating_sub(1);
         };
         self.write_no_more();
-        self.replace(back, Vec::new()).await
+        self.replace(back).await
     }
 
     /// Gives the unit back after a failure that may pass. [`MAX_FAILURES`] of these without any progress make it
@@ -243,7 +244,7 @@ impl OwnedUnit {
             checkpoint.state = State::Queued;
             checkpoint.failures = failures;
         };
-        self.replace(back, Vec::new()).await?;
+        self.replace(back).await?;
         Ok(GivenUp::ForNow { failures })
     }
 
@@ -257,7 +258,7 @@ impl OwnedUnit {
             checkpoint.ended_at = Some(checkpoint.updated_at.clone());
         };
         self.write_no_more();
-        self.replace(failed, Vec::new()).await
+        self.replace(failed).await
     }
 
     async fn advance(&self, step: Step, end: Option<State>) -> Result<(), JournalError> {
@@ -267,9 +268,11 @@ impl OwnedUnit {
         }
         let Step { position, tally, lines, pending } = step;
         let mut files = Vec::new();
+        // One lock from the choice of the names to the commit, so that nothing is committed in between.
+        let mut current = self.known(self.current.lock().await).await?;
         // The names hold the number of the commit that will name them. No two owners commit the same number, and so
         // a worker that was replaced can never overwrite a part that counts.
-        let number = self.current.lock().await.checkpoint.generation + 1;
+        let number = current.checkpoint.generation + 1;
         let mut add = |prefix: &str, body: std::io::Result<bytes::Bytes>| {
             let name = format!("{prefix}-{number:06}.jsonl.gz");
             let url = || self.journal.store.url(&name);
@@ -293,18 +296,20 @@ impl OwnedUnit {
                 checkpoint.state = state;
             }
         };
-        self.replace(change, files).await
+        self.put(&mut current, change, files).await
     }
 
-    async fn replace(
+    async fn replace(&self, change: impl FnOnce(&mut Checkpoint)) -> Result<(), JournalError> {
+        let mut current = self.known(self.current.lock().await).await?;
+        self.put(&mut current, change, Vec::new()).await
+    }
+
+    async fn put(
         &self,
+        current: &mut Current,
         change: impl FnOnce(&mut Checkpoint),
         files: Vec<(String, bytes::Bytes)>,
     ) -> Result<(), JournalError> {
-        let mut current = self.current.lock().await;
-        if current.unsure {
-            self.look_again(&mut current).await?;
-        }
         let asked_at = Instant::now();
         let mut checkpoint = current.checkpoint.next(&now_text());
         change(&mut checkpoint);
@@ -334,7 +339,10 @@ impl OwnedUnit {
     }
 
     /// Finds out what became of a put that came to no answer. Whatever this owner wrote is still its own.
-    async fn look_again(&self, current: &mut Current) -> Result<(), JournalError> {
+    async fn known<'a>(&self, mut current: MutexGuard<'a, Current>) -> Result<MutexGuard<'a, Current>, JournalError> {
+        if !current.unsure {
+            return Ok(current);
+        }
         let unit = current.checkpoint.unit;
         match self.journal.stored(unit).await? {
             Some(Stored { version, .. }) if version == current.version => {}
@@ -348,7 +356,7 @@ impl OwnedUnit {
             }
         }
         current.unsure = false;
-        Ok(())
+        Ok(current)
     }
 
     fn write_no_more(&self) {

@@ -23,7 +23,7 @@ async fn fresh(pair: &Pair, settings: &SyncSettings) -> (World, Job) {
 async fn calls_of_a_whole_job(pair: &Pair, settings: &SyncSettings, concurrency: usize) -> u64 {
     let (world, job) = fresh(pair, settings).await;
     let worker = Worker { concurrency, ..Worker::default() };
-    world.work(&worker, &job.enqueue().await).await.unwrap();
+    world.work(&worker, &job.enqueue().await).await.expect("it works without faults");
     worker.faults.calls()
 }
 
@@ -37,7 +37,7 @@ async fn assert_ended(pair: &Pair, world: &World, job: &Job, settings: &SyncSett
 
 /// Lets a worker die at its `n`-th call; tells whether it did.
 async fn die(world: &World, queue: &std::sync::Arc<shared::local::queue::LocalQueue>, worker: &Worker) -> bool {
-    world.work(worker, queue).await.unwrap();
+    world.work(worker, queue).await.expect("it works without faults");
     // What was dropped is gone only after the runtime had its turn.
     tokio::task::yield_now().await;
     tokio::time::advance(PAST_THE_LEASE).await;

@@ -12,7 +12,7 @@ use tests::world::{DRY_RUN, REPAIR, Report, Worker, World};
 use super::exact::settings;
 
 fn items(items: &[Json]) -> Vec<Item> {
-    items.iter().map(|item| item_from_json(item).unwrap()).collect()
+    items.iter().map(|item| item_from_json(item).expect("it works without faults")).collect()
 }
 
 fn world(schema: &KeySchema, master: &[Json], slave: &[Json]) -> World {

@@ -19,7 +19,7 @@ async fn until_it_ends(faults: impl Fn(u64) -> FaultPlan, settings: SyncSettings
     let mut queue = job.enqueue().await;
     for round in 0..20 {
         let worker = Worker { faults: faults(seed * 1000 + round), ..Worker::default() };
-        world.work(&worker, &queue).await.unwrap();
+        world.work(&worker, &queue).await.expect("it works without faults");
         assert!(queue.is_idle());
         let report = job.report().await;
         if report.summary.units.done == report.summary.units.total {
