@@ -166,7 +166,7 @@ pub struct SyncArgs {
     /// Start after this key, {"id":"abc"} or {"id":{"S":"abc"}}, or SEGMENT=KEY; repeatable
     #[arg(long, value_name = "JSON", help_heading = "Scan")]
     pub starting_key: Vec<String>,
-    /// Items per Scan page [default: as many as make 1 MB]
+    /// Items per Scan page [default: as many as make 1 MB, 2000 at most]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Scan")]
     pub scan_limit: Option<u32>,
     /// Keys per BatchGetItem, 1 to 100

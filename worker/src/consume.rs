@@ -43,9 +43,6 @@ const EMPTY_POLLS: u32 = 2;
 /// Wait after a receive that failed in passing.
 const AFTER_A_FAILURE: Duration = Duration::from_secs(2);
 
-/// How soon the end of a job is looked for again when the store failed.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
-
 /// How long a message that nobody can do waits before it is received the next time on its way to the dead-letter
 /// queue; the longer one where there is no such queue.
 const BAD_MESSAGE_DELAY: Duration = Duration::from_secs(1);
@@ -266,8 +263,9 @@ impl Hand {
             Ok(()) => ending,
             Err(error) => {
                 tracing::warn!(job = message.job, %error, "the summary could not be written");
-                // This may be the job's last message, and whoever receives its successor looks again.
-                if ending == Ending::Settle && error.may_pass() { Ending::Successor(LOOK_AGAIN_AFTER) } else { ending }
+                // This may be the job's last message: whoever receives it when it comes back looks again. It is not
+                // sent anew, because where the queue fails too, messages would multiply.
+                if ending == Ending::Settle && error.may_pass() { Ending::Leave } else { ending }
             }
         };
         self.settle(&delivery, ending).await;

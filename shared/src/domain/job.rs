@@ -108,7 +108,7 @@ pub struct SyncSettings {
     pub ignore: Vec<String>,
     /// How the tables are held against each other.
     pub strategy: Strategy,
-    /// Items per Scan page; the service's own limit is 1 MB.
+    /// Items per Scan page; without it the worker chooses, and the service's own limit is 1 MB.
     pub scan_limit: Option<u32>,
     /// Keys per BatchGetItem, 1 to [`MAX_KEYS_PER_GET`].
     pub batch_read_limit: u32,
