@@ -6,6 +6,7 @@ mod data;
 mod exact;
 mod failure;
 mod faults;
+mod killed;
 mod ownership;
 mod poison;
 mod stop;
