@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::domain::summary::Wish;
-use shared::domain::unit::{Task, Unit, WorkMessage};
+use shared::domain::unit::{Unit, WorkMessage};
 use shared::journal::{Acquired, GivenUp, JournalError, OwnedUnit};
 use shared::ports::failure::{Failure, FailureKind};
 use shared::ports::queue::{Delivery, MAX_DELAY, WorkQueue};
@@ -91,10 +91,9 @@ impl Executor {
     }
 
     async fn execute_in(&self, job: &Arc<JobContext>, message: &WorkMessage, delivery: Option<&Delivery>) -> Executed {
-        let Task::Scan { pass, segment, total_segments } = message.unit;
-        let unit = Unit { pass, segment };
-        if !job.manifest.has(unit) || total_segments != job.manifest.total_segments {
-            tracing::error!(job = message.job, %unit, total_segments, "the job has no such unit");
+        let unit = message.work_unit();
+        if !job.manifest.admits(message) {
+            tracing::error!(job = message.job, %unit, "the job has no such unit");
             return Ending::DeadLetter.into();
         }
         match job.journal.wish().await {
@@ -102,7 +101,7 @@ impl Executor {
             Ok(Wish::Cancel) => return Ending::Settle.into(),
             Err(error) => return self.journal_failed(unit, &error).into(),
         }
-        let start = message.start.get(&job.labels[pass.scanned_table()]);
+        let start = message.start.get(&job.labels[unit.pass.scanned_table()]);
         let owner = format!("{:016x}", rand::random::<u64>());
         match job.journal.acquire(unit, job.manifest.slaves.len(), start, &owner, self.lease).await {
             Ok(Acquired::Owned(owned)) => self.work(job, &owned, unit, delivery).await,
@@ -120,10 +119,8 @@ impl Executor {
     async fn is_healthy(&self, message: &WorkMessage) -> bool {
         let look = async {
             let job = self.jobs.open_folder(&message.job, &message.manifest).await?;
-            let unit = message.work_unit();
-            let known = job.manifest.has(unit);
-            let view = job.journal.view(unit).await?;
-            Ok::<_, CannotOpen>(known && !view.is_some_and(|view| view.checkpoint.has_ended()))
+            let view = job.journal.view(message.work_unit()).await?;
+            Ok::<_, CannotOpen>(job.manifest.admits(message) && !view.is_some_and(|view| view.checkpoint.has_ended()))
         };
         look.await.unwrap_or(false)
     }

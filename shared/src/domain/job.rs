@@ -231,6 +231,13 @@ impl Manifest {
         unit.segment < self.total_segments && self.does(unit.segment) && self.passes().any(|pass| pass == unit.pass)
     }
 
+    /// Whether a message asks for a unit of this job, cut as this job is.
+    #[must_use]
+    pub fn admits(&self, message: &WorkMessage) -> bool {
+        let Task::Scan { total_segments, .. } = message.unit;
+        total_segments == self.total_segments && self.has(message.work_unit())
+    }
+
     /// The message that asks for a unit.
     #[must_use]
     pub fn message(&self, manifest_url: &str, unit: Unit) -> WorkMessage {
