@@ -141,6 +141,9 @@ pub struct SyncArgs {
     /// How the tables are held against each other
     #[arg(long, value_enum, default_value_t = StrategyArg::Auto, help_heading = "Comparison")]
     pub strategy: StrategyArg,
+    /// Read all pages through the SDK's types: slower, and the way out should the fast reader misread a page
+    #[arg(long, help_heading = "Comparison")]
+    pub typed_reader: bool,
     /// Strongly consistent scans, at twice the price
     #[arg(long, help_heading = "Comparison")]
     pub consistent_read: bool,
@@ -242,6 +245,8 @@ pub struct MfaArgs {
 pub enum StrategyArg {
     /// The one that fits the tables.
     Auto,
+    /// Scan the same segment of master and slaves side by side, and join them.
+    Paired,
     /// Scan the master and look its keys up in the slaves.
     Lookup,
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use shared::aws::clients::{ClientSettings, Clients, Mfa};
 use shared::aws::sqs::SqsQueue;
 use shared::domain::decide::{ExtraHandling, Handling, Policy};
-use shared::domain::job::{Access, Confirm, Consistency, Manifest, ReportContent, Side, Strategy, SyncSettings};
+use shared::domain::job::{
+    Access, Confirm, Consistency, Manifest, Reader, ReportContent, Side, StrategyChoice, SyncSettings,
+};
 use shared::domain::table_ref::TableRef;
 use shared::journal::{Journal, StoreUrl};
 use shared::ports::objects::ObjectStore;
@@ -252,8 +254,11 @@ fn sync_settings(args: &SyncArgs) -> SyncSettings {
         policy: Policy { missing: handling(args.write_missing), differing: handling(args.write_differing), extra },
         ignore: args.ignore.clone(),
         strategy: match args.strategy {
-            StrategyArg::Auto | StrategyArg::Lookup => Strategy::Lookup,
+            StrategyArg::Auto => StrategyChoice::Auto,
+            StrategyArg::Paired => StrategyChoice::Paired,
+            StrategyArg::Lookup => StrategyChoice::Lookup,
         },
+        reader: if args.typed_reader { Reader::Typed } else { Reader::Fast },
         scan_limit: args.scan_limit,
         batch_read_limit: args.batch_read_limit,
         max_retries: args.max_retries,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use shared::domain::job::{JobKind, MANIFEST_VERSION, Manifest, Side, SyncSettings};
+use shared::domain::job::{JobKind, MANIFEST_VERSION, Manifest, Side, Strategy, StrategyChoice, SyncSettings};
 use shared::domain::key::{BadKey, Key, KeySchema};
 use shared::domain::segment::{SegmentSet, planned_segments};
 use shared::ports::failure::Failure;
@@ -148,6 +148,11 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
     for (side, id) in std::iter::once(&mut master).chain(&mut slaves).zip(ids) {
         side.table_id = id;
     }
+    let strategy = match settings.strategy {
+        StrategyChoice::Paired => Strategy::Paired,
+        StrategyChoice::Auto | StrategyChoice::Lookup => Strategy::Lookup,
+    };
+    let strategies = vec![strategy; slaves.len()];
     Ok(Manifest {
         version: MANIFEST_VERSION,
         job,
@@ -159,6 +164,7 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
         total_segments: total,
         only_segments,
         starting_keys,
+        strategies,
         sync: settings,
     })
 }

@@ -25,9 +25,12 @@ struct Rule {
     steps: Vec<Step>,
 }
 
+/// One step of the way from an item to a part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
+    /// To the attribute of this name.
     Name(String),
+    /// To the member of a list.
     Index(usize),
 }
 
@@ -57,7 +60,8 @@ impl Ignore {
             .any(|rule| rule.steps.len() > 1 && matches!(rule.steps.first(), Some(Step::Name(first)) if first == name))
     }
 
-    fn covers(&self, path: &[Step]) -> bool {
+    /// Whether exactly this path does not count.
+    pub(super) fn covers(&self, path: &[Step]) -> bool {
         self.rules.iter().any(|rule| rule.steps == path)
     }
 }

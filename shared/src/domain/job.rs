@@ -58,13 +58,50 @@ pub enum JobKind {
     Sync,
 }
 
-/// How the tables are held against each other.
+/// How a slave is held against the master.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// Scan one table, look its keys up in the other.
     #[default]
     Lookup,
+    /// Scan the same segment of both tables side by side, and join them.
+    Paired,
+}
+
+impl Strategy {
+    /// The name on the command line and in output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lookup => "lookup",
+            Self::Paired => "paired",
+        }
+    }
+}
+
+/// The strategy that was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StrategyChoice {
+    /// For each slave, the one that costs fewer read units.
+    #[default]
+    Auto,
+    /// `lookup` for all.
+    Lookup,
+    /// `paired` for all.
+    Paired,
+}
+
+/// How pages that are only compared are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reader {
+    /// From the bytes of the answer.
+    #[default]
+    Fast,
+    /// Through the SDK's types.
+    Typed,
 }
 
 /// Whether a suspected discrepancy is looked at again before it counts.
@@ -106,8 +143,11 @@ pub struct SyncSettings {
     pub policy: Policy,
     /// Attributes and paths that do not count.
     pub ignore: Vec<String>,
-    /// How the tables are held against each other.
-    pub strategy: Strategy,
+    /// How the tables are held against each other, as it was asked for.
+    pub strategy: StrategyChoice,
+    /// How pages that are only compared are read.
+    #[serde(default)]
+    pub reader: Reader,
     /// Items per Scan page; without it the worker chooses, and the service's own limit is 1 MB.
     pub scan_limit: Option<u32>,
     /// Keys per BatchGetItem, 1 to [`MAX_KEYS_PER_GET`].
@@ -129,7 +169,8 @@ impl Default for SyncSettings {
         Self {
             policy: Policy::default(),
             ignore: Vec::new(),
-            strategy: Strategy::default(),
+            strategy: StrategyChoice::default(),
+            reader: Reader::default(),
             scan_limit: None,
             batch_read_limit: MAX_KEYS_PER_GET,
             max_retries: 10,
@@ -177,11 +218,20 @@ pub struct Manifest {
     /// By segment, the key (DynamoDB JSON) after which its scans begin.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub starting_keys: BTreeMap<u32, Json>,
+    /// By slave, how it is held against the master; manifests of older versions have none, and mean `lookup`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strategies: Vec<Strategy>,
     /// The settings.
     pub sync: SyncSettings,
 }
 
 impl Manifest {
+    /// How a slave is held against the master.
+    #[must_use]
+    pub fn strategy(&self, slave: usize) -> Strategy {
+        self.strategies.get(slave).copied().unwrap_or_default()
+    }
+
     /// All tables: the master, then the slaves.
     pub fn sides(&self) -> impl Iterator<Item = &Side> {
         std::iter::once(&self.master).chain(&self.slaves)
@@ -203,10 +253,12 @@ impl Manifest {
             .collect()
     }
 
-    /// The passes that the job makes over the tables.
+    /// The passes that the job makes over the tables. A paired scan finds extra items in the master's own pass.
     pub fn passes(&self) -> impl Iterator<Item = Pass> {
-        let extra = if self.sync.policy.seeks_extra() { self.slaves.len() } else { 0 };
-        std::iter::once(Pass::Master).chain((0..extra).map(Pass::Slave))
+        let seeks_extra = self.sync.policy.seeks_extra();
+        let lookups =
+            (0..self.slaves.len()).filter(move |&slave| seeks_extra && self.strategy(slave) == Strategy::Lookup);
+        std::iter::once(Pass::Master).chain(lookups.map(Pass::Slave))
     }
 
     /// All units of work, in the order in which they are handed out.

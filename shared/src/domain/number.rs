@@ -1,5 +1,6 @@
 //! DynamoDB numbers: exact decimal text, compared by value to all 38 digits and never through a float.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
@@ -7,6 +8,9 @@ use std::hash::{Hash, Hasher};
 ///
 /// Source: Amazon DynamoDB Developer Guide, "Naming rules and data types", Number.
 pub const MAX_DIGITS: usize = 38;
+
+/// Longest plain spelling that [`normalized`] uses; longer ones, of huge and tiny values, are written with an exponent.
+const LONGEST_PLAIN: usize = 64;
 
 /// A number as DynamoDB sent it; `1`, `1.0` and `1E0` are equal.
 #[derive(Clone, Debug)]
@@ -85,6 +89,66 @@ impl fmt::Display for Number {
     }
 }
 
+/// The one spelling that all spellings of a value share, or `None` when the text is no number.
+///
+/// It is the way DynamoDB itself spells all but very large and very small numbers, so that most texts are borrowed
+/// after one look at them.
+#[must_use]
+pub fn normalized(text: &str) -> Option<Cow<'_, str>> {
+    if is_normal(text.as_bytes()) {
+        return Some(Cow::Borrowed(text));
+    }
+    let Canonical { negative, digits, exponent } = canonical(text)?;
+    if digits.is_empty() {
+        return Some(Cow::Borrowed("0"));
+    }
+    let sign = if negative { "-" } else { "" };
+    let length = i64::try_from(digits.len()).ok()?;
+    // Digits before the decimal point; zero or less when the value begins after it.
+    let whole = length + exponent;
+    let zeros = |count: i64| "0".repeat(usize::try_from(count).unwrap_or(0));
+    let plain_length = whole.max(1) + if exponent < 0 { 1 - exponent } else { 0 } + i64::from(negative);
+    Some(Cow::Owned(if plain_length > LONGEST_PLAIN as i64 {
+        format!("{sign}{digits}e{exponent}")
+    } else if exponent >= 0 {
+        format!("{sign}{digits}{}", zeros(exponent))
+    } else if whole <= 0 {
+        format!("{sign}0.{}{digits}", zeros(-whole))
+    } else {
+        let (whole, fraction) = digits.split_at(usize::try_from(whole).ok()?);
+        format!("{sign}{whole}.{fraction}")
+    }))
+}
+
+/// Whether a text is a plain decimal without anything superfluous.
+fn is_normal(text: &[u8]) -> bool {
+    if text.len() > LONGEST_PLAIN {
+        return false;
+    }
+    let (unsigned, negative) = match text {
+        [b'-', rest @ ..] => (rest, true),
+        _ => (text, false),
+    };
+    let mut point = None;
+    for (at, byte) in unsigned.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => {}
+            b'.' if point.is_none() => point = Some(at),
+            _ => return false,
+        }
+    }
+    let (whole, fraction_is_fine) = match point {
+        None => (unsigned, true),
+        Some(at) => (&unsigned[..at], unsigned.last().is_some_and(|last| matches!(last, b'1'..=b'9'))),
+    };
+    let whole_is_fine = match whole {
+        [] => false,
+        [b'0'] => point.is_some() || !negative,
+        [first, ..] => *first != b'0',
+    };
+    whole_is_fine && fraction_is_fine
+}
+
 fn canonical(text: &str) -> Option<Canonical> {
     let (negative, unsigned) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
@@ -158,6 +222,29 @@ mod tests {
         assert_ne!(number("1"), number("-1"));
         assert_ne!(number("1"), number("10"));
         assert_ne!(number("1"), number("0.1"));
+    }
+
+    #[test]
+    fn all_spellings_of_a_value_are_normalized_to_one() {
+        for (normal, others) in [
+            ("0", ["-0", "0.00", "0E9", "-0.0"]),
+            ("100", ["1E2", "100.0", "+100", "0100"]),
+            ("-0.5", ["-.5", "-5e-1", "-0.50", "-00.5"]),
+            ("12.25", ["1225e-2", "12.250", "0.1225E2", "012.25"]),
+            ("0.001", ["1e-3", ".001", "0.0010", "10E-4"]),
+            ("1e125", ["1E125", "10e124", "0.1e126", "+1E+125"]),
+            ("-15e-130", ["-1.5E-129", "-15e-130", "-150e-131", "-0.15e-128"]),
+        ] {
+            assert_eq!(normalized(normal).as_deref(), Some(normal));
+            for other in others {
+                assert_eq!(normalized(other).as_deref(), Some(normal), "{other}");
+            }
+        }
+        let digits = "12345678901234567890123456789012345678";
+        assert_eq!(normalized(digits).as_deref(), Some(digits));
+        for text in ["", "-", ".", "1.2.3", "abc", "1e", "--1", "1-"] {
+            assert_eq!(normalized(text), None, "{text}");
+        }
     }
 
     #[test]

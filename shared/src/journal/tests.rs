@@ -49,6 +49,7 @@ fn manifest() -> Manifest {
         total_segments: 8,
         only_segments: None,
         starting_keys: Default::default(),
+        strategies: Vec::new(),
         sync: SyncSettings::default(),
     }
 }

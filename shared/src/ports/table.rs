@@ -2,8 +2,10 @@
 
 use async_trait::async_trait;
 
-use super::failure::Failure;
+use super::failure::{Failure, FailureKind};
 use crate::domain::condition::{Condition, Write};
+use crate::domain::digest::Digester;
+use crate::domain::entries::Entries;
 use crate::domain::job::Consistency;
 use crate::domain::key::{Key, KeySchema};
 use crate::domain::value::Item;
@@ -94,6 +96,29 @@ pub struct Got {
     pub read_units: f64,
 }
 
+/// What came back of a scan, reduced to digests.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EntryPage {
+    /// The items; there may be none although more follow.
+    pub entries: Entries,
+    /// The key after which the next page begins; absent at the end of the segment, and only there.
+    pub next: Option<Key>,
+    /// Read units it cost.
+    pub read_units: f64,
+}
+
+/// What came back of reads by key, reduced to digests, in any order.
+#[must_use]
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GotEntries {
+    /// The items that are there.
+    pub entries: Entries,
+    /// As in [`Got`].
+    pub unprocessed: Vec<Key>,
+    /// Read units it cost.
+    pub read_units: f64,
+}
+
 /// What came of a conditional write.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,9 +169,69 @@ pub trait Table: Send + Sync {
     /// Reads up to [`crate::domain::job::MAX_KEYS_PER_GET`] items by their keys.
     async fn get_many(&self, request: &GetRequest) -> Result<Got, Failure>;
 
+    /// Reads one page of a segment as [`Table::scan_page`] does, reduced to digests of whole items; what the request
+    /// says of content does not count.
+    ///
+    /// An adapter that can tell the digests from the service's answer itself spares building the items.
+    async fn scan_entries(&self, request: &ScanRequest, digester: &Digester) -> Result<EntryPage, Failure> {
+        digests_of_page(self, request, digester).await
+    }
+
+    /// Reads items by their keys as [`Table::get_many`] does, reduced to digests of whole items; what the request says
+    /// of content does not count.
+    async fn get_entries(&self, request: &GetRequest, digester: &Digester) -> Result<GotEntries, Failure> {
+        digests_of_got(self, request, digester).await
+    }
+
     /// Makes one write if the condition holds of what is there, as one atomic step.
     async fn write_if(&self, write: &Write, condition: &Condition) -> Result<WriteAnswer, Failure>;
 
     /// Makes up to [`MAX_WRITES_PER_BATCH`] unconditional writes to different keys, in any order.
     async fn write_many(&self, writes: &[Write]) -> Result<Batch, Failure>;
+}
+
+/// A page read item by item and then reduced.
+///
+/// # Errors
+/// As for [`Table::scan_page`]; `Invalid` when an item does not have the key.
+pub async fn digests_of_page<T: Table + ?Sized>(
+    table: &T,
+    request: &ScanRequest,
+    digester: &Digester,
+) -> Result<EntryPage, Failure> {
+    let Page { items, next, read_units } =
+        table.scan_page(&ScanRequest { content: Content::Items, ..request.clone() }).await?;
+    let next = next.map(|item| Key::of(digester.schema(), &item)).transpose();
+    Ok(EntryPage {
+        entries: reduced("Scan", &items, digester)?,
+        next: next.map_err(|error| odd("Scan", error.to_string()))?,
+        read_units,
+    })
+}
+
+/// Items read by their keys and then reduced.
+///
+/// # Errors
+/// As for [`Table::get_many`]; `Invalid` when an item does not have the key.
+pub async fn digests_of_got<T: Table + ?Sized>(
+    table: &T,
+    request: &GetRequest,
+    digester: &Digester,
+) -> Result<GotEntries, Failure> {
+    let Got { items, unprocessed, read_units } =
+        table.get_many(&GetRequest { content: Content::Items, ..request.clone() }).await?;
+    Ok(GotEntries { entries: reduced("BatchGetItem", &items, digester)?, unprocessed, read_units })
+}
+
+fn reduced(operation: &'static str, items: &[Item], digester: &Digester) -> Result<Entries, Failure> {
+    let mut entries = Entries::default();
+    for item in items {
+        let (digest, key) = digester.digest(item).map_err(|error| odd(operation, error.to_string()))?;
+        entries.push_key(digest, &key).map_err(|error| odd(operation, error.to_string()))?;
+    }
+    Ok(entries)
+}
+
+fn odd(operation: &'static str, message: String) -> Failure {
+    Failure { kind: FailureKind::Invalid, operation, resource: "the table".to_owned(), message }
 }
