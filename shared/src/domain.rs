@@ -12,6 +12,7 @@ pub mod digest;
 pub mod discrepancy;
 pub mod entries;
 pub mod job;
+pub mod join;
 pub mod json;
 pub mod key;
 pub mod number;

@@ -68,14 +68,34 @@ impl Entries {
         &self.digests
     }
 
+    /// Bytes that all of it takes in memory.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        size_of_val(self.digests.as_slice()) + self.keys.len() + size_of_val(self.ends.as_slice())
+    }
+
+    /// Adds items of another page.
+    ///
+    /// # Errors
+    /// When there are more of them than one page ever has.
+    pub fn extend(&mut self, from: &Self, range: std::ops::Range<usize>) -> Result<(), TooLong> {
+        for index in range {
+            let (Some(digest), Some(&end)) = (from.digests.get(index), from.ends.get(index)) else { break };
+            self.keys.extend_from_slice(&from.keys[from.start(index)..end as usize]);
+            self.ends.push(u32::try_from(self.keys.len()).map_err(|_| TooLong)?);
+            self.digests.push(*digest);
+        }
+        Ok(())
+    }
+
     /// The key of the item at `index`.
     ///
     /// # Errors
     /// When there is no such item, or its key does not fit the schema.
     pub fn key(&self, schema: &KeySchema, index: usize) -> Result<Key, BadKey> {
-        let start = index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
-        let end = self.ends.get(index).copied().unwrap_or(start);
-        let mut rest = self.keys.get(start as usize..end as usize).unwrap_or_default();
+        let start = self.start(index);
+        let end = self.ends.get(index).map_or(start, |&end| end as usize);
+        let mut rest = self.keys.get(start..end).unwrap_or_default();
         let mut item = Item::new();
         for attribute in schema.attributes() {
             let missing = || BadKey::Missing(attribute.name.clone());
@@ -87,6 +107,10 @@ impl Entries {
             item.insert(attribute.name.clone(), value.ok_or_else(bad)?);
         }
         Key::of(schema, &item)
+    }
+
+    fn start(&self, index: usize) -> usize {
+        index.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |&end| end as usize)
     }
 }
 
