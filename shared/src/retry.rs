@@ -10,10 +10,13 @@ use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff as _;
 
 use crate::domain::condition::Write;
+use crate::domain::digest::Digester;
+use crate::domain::job::Reader;
+use crate::domain::key::Key;
 use crate::domain::value::Item;
 use crate::ports::failure::{Failure, FailureKind};
 use crate::ports::queue::{MAX_MESSAGES_PER_BATCH, WorkQueue};
-use crate::ports::table::{GetRequest, MAX_WRITES_PER_BATCH, Table};
+use crate::ports::table::{GetRequest, GotEntries, MAX_WRITES_PER_BATCH, Table, get_entries};
 
 /// Longest delay between two tries.
 const MAX_DELAY: Duration = Duration::from_secs(20);
@@ -105,23 +108,68 @@ pub struct Read {
 ///
 /// # Errors
 /// The last failure; `Throttled` when the service kept leaving keys unprocessed.
-pub async fn get_all(table: &dyn Table, policy: RetryPolicy, mut request: GetRequest) -> Result<Read, Failure> {
+pub async fn get_all(table: &dyn Table, policy: RetryPolicy, request: GetRequest) -> Result<Read, Failure> {
     let mut read = Read::default();
-    let mut delays = Delays::new(policy);
-    while !request.keys.is_empty() {
-        let asked = request.keys.len();
-        let got = call(policy, || table.get_many(&request)).await?;
+    let mut asking = Asking::new(policy, request);
+    while asking.has_keys() {
+        let got = call(policy, || table.get_many(&asking.request)).await?;
         read.items.extend(got.items);
         read.read_units += got.read_units;
-        request.keys = got.unprocessed;
-        if request.keys.len() < asked {
-            delays.start_over();
-        }
-        if !request.keys.is_empty() && !delays.wait().await {
-            return Err(left_over("BatchGetItem", "keys", request.keys.len()));
-        }
+        asking.go_on(got.unprocessed).await?;
     }
     Ok(read)
+}
+
+/// Reads all keys of a request as [`get_all`] does, reduced to digests.
+///
+/// # Errors
+/// As for [`get_all`].
+pub async fn get_all_entries(
+    table: &dyn Table,
+    policy: RetryPolicy,
+    request: GetRequest,
+    reader: Reader,
+    digester: &Digester,
+) -> Result<Vec<GotEntries>, Failure> {
+    let mut answers = Vec::with_capacity(1);
+    let mut asking = Asking::new(policy, request);
+    while asking.has_keys() {
+        let mut got = call(policy, || get_entries(table, &asking.request, reader, digester)).await?;
+        let unprocessed = std::mem::take(&mut got.unprocessed);
+        answers.push(got);
+        asking.go_on(unprocessed).await?;
+    }
+    Ok(answers)
+}
+
+/// A read by keys that goes on until none is unprocessed.
+struct Asking {
+    request: GetRequest,
+    policy: RetryPolicy,
+    delays: Delays,
+}
+
+impl Asking {
+    fn new(policy: RetryPolicy, request: GetRequest) -> Self {
+        Self { request, policy, delays: Delays::new(policy) }
+    }
+
+    fn has_keys(&self) -> bool {
+        !self.request.keys.is_empty()
+    }
+
+    /// Waits before what was left over is asked for again. Rounds that got something done do not count as tries.
+    async fn go_on(&mut self, unprocessed: Vec<Key>) -> Result<(), Failure> {
+        let asked = self.request.keys.len();
+        self.request.keys = unprocessed;
+        if self.request.keys.len() < asked {
+            self.delays = Delays::new(self.policy);
+        }
+        if self.has_keys() && !self.delays.wait().await {
+            return Err(left_over("BatchGetItem", "keys", self.request.keys.len()));
+        }
+        Ok(())
+    }
 }
 
 /// Makes all writes, in batches, sending unprocessed ones again until none is left; returns the write units.

@@ -30,6 +30,43 @@ pub enum Position {
     After(Json),
     /// The whole segment.
     End,
+    /// In a paired scan, by slave.
+    Paired(Vec<Lane>),
+}
+
+/// How far one table's scan is decided *and* written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mark {
+    /// Nothing yet.
+    Start,
+    /// Everything up to and with this key (DynamoDB JSON).
+    After(Json),
+    /// The whole segment.
+    End,
+}
+
+/// How one slave is held against the master from here on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Both scans are joined.
+    Join,
+    /// The master's keys are looked up in the slave, and the slave's in the master where extra items are sought.
+    Lookup,
+}
+
+/// How far the master and one slave are decided against each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lane {
+    /// How far the master is.
+    pub master: Mark,
+    /// How far the slave is.
+    pub slave: Mark,
+    /// Items of the master that this lane is ahead of the lane that is furthest behind.
+    pub ahead: u64,
+    /// How it goes on.
+    pub method: Method,
 }
 
 /// Where a unit stands.

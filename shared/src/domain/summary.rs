@@ -89,6 +89,9 @@ pub struct SlaveSummary {
     pub skipped: u64,
     /// Repairs that failed.
     pub failed: u64,
+    /// Segments in which the paired scan gave way to lookups.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gave_way: u64,
 }
 
 /// Why a unit failed.
@@ -245,10 +248,39 @@ impl<'a> Fold<'a> {
 }
 
 fn slave_summary(table: &str, tally: &SlaveTally) -> SlaveSummary {
-    let SlaveTally { compared, identical, missing, differing, extra, healed, written, deleted, skipped, failed } =
-        *tally;
+    let SlaveTally {
+        compared,
+        identical,
+        missing,
+        differing,
+        extra,
+        healed,
+        written,
+        deleted,
+        skipped,
+        failed,
+        gave_way,
+    } = *tally;
     let table = table.to_owned();
-    SlaveSummary { table, compared, identical, missing, differing, extra, healed, written, deleted, skipped, failed }
+    SlaveSummary {
+        table,
+        compared,
+        identical,
+        missing,
+        differing,
+        extra,
+        healed,
+        written,
+        deleted,
+        skipped,
+        failed,
+        gave_way,
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl SlaveSummary {

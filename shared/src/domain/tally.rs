@@ -4,7 +4,17 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::{Kind, Verdict};
 use super::discrepancy::Outcome;
-use super::unit::Pass;
+
+/// Where a suspect was met at the first look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetIn {
+    /// In the master only, or in both while the slave's items are not this look's to count.
+    Master,
+    /// In the slave only.
+    Slave,
+    /// In both.
+    Both,
+}
 
 /// What was found and done on one slave.
 ///
@@ -31,6 +41,9 @@ pub struct SlaveTally {
     pub skipped: u64,
     /// Repairs that failed, each with its error in the report.
     pub failed: u64,
+    /// Segments in which the paired scan gave way to lookups.
+    #[serde(default)]
+    pub gave_way: u64,
 }
 
 /// Capacity units that the table service says it charged.
@@ -56,7 +69,19 @@ pub struct Tally {
 impl SlaveTally {
     /// Adds another tally of the same slave.
     pub fn add(&mut self, other: &Self) {
-        let Self { compared, identical, missing, differing, extra, healed, written, deleted, skipped, failed } = *other;
+        let Self {
+            compared,
+            identical,
+            missing,
+            differing,
+            extra,
+            healed,
+            written,
+            deleted,
+            skipped,
+            failed,
+            gave_way,
+        } = *other;
         self.compared += compared;
         self.identical += identical;
         self.missing += missing;
@@ -67,6 +92,7 @@ impl SlaveTally {
         self.deleted += deleted;
         self.skipped += skipped;
         self.failed += failed;
+        self.gave_way += gave_way;
     }
 
     /// Counts one discrepancy of this kind.
@@ -78,27 +104,30 @@ impl SlaveTally {
         }
     }
 
-    /// Counts what the second look at a suspect of this pass says; returns the discrepancy, if it is one.
-    pub fn count_second_look(&mut self, pass: Pass, verdict: Verdict) -> Option<(Kind, Vec<String>)> {
-        match (pass, verdict) {
-            (Pass::Master, Verdict::Identical) => {
+    /// Counts what the second look at a suspect says; returns the discrepancy, if it is one.
+    ///
+    /// An item of the master is compared once, and so it is counted where the master's was met. What the slave alone
+    /// turns out to have is counted where the slave's was met.
+    pub fn count_second_look(&mut self, met: MetIn, verdict: Verdict) -> Option<(Kind, Vec<String>)> {
+        match (met, verdict) {
+            (MetIn::Master | MetIn::Both, Verdict::Identical) => {
                 self.compared += 1;
                 self.identical += 1;
                 self.healed += 1;
                 None
             }
-            (Pass::Master, Verdict::Discrepant(kind @ (Kind::Missing | Kind::Differing), paths)) => {
+            (MetIn::Master | MetIn::Both, Verdict::Discrepant(kind @ (Kind::Missing | Kind::Differing), paths)) => {
                 self.compared += 1;
                 self.count_kind(kind);
                 Some((kind, paths))
             }
-            // The slave's own pass is the one that counts extra items.
-            (Pass::Slave(_), Verdict::Discrepant(Kind::Extra, paths)) => {
+            (MetIn::Slave | MetIn::Both, Verdict::Discrepant(Kind::Extra, paths)) => {
                 self.count_kind(Kind::Extra);
                 Some((Kind::Extra, paths))
             }
-            (Pass::Master, Verdict::Gone | Verdict::Discrepant(Kind::Extra, _))
-            | (Pass::Slave(_), Verdict::Identical | Verdict::Gone | Verdict::Discrepant(..)) => {
+            (MetIn::Master, Verdict::Gone | Verdict::Discrepant(Kind::Extra, _))
+            | (MetIn::Both, Verdict::Gone)
+            | (MetIn::Slave, Verdict::Identical | Verdict::Gone | Verdict::Discrepant(..)) => {
                 self.healed += 1;
                 None
             }
@@ -106,7 +135,7 @@ impl SlaveTally {
     }
 
     /// Takes back a discrepancy that healed after it was counted.
-    pub fn uncount(&mut self, kind: Kind, pass: Pass) {
+    pub fn uncount(&mut self, kind: Kind) {
         let count = match kind {
             Kind::Missing => &mut self.missing,
             Kind::Differing => &mut self.differing,
@@ -114,7 +143,8 @@ impl SlaveTally {
         };
         *count = count.saturating_sub(1);
         self.healed += 1;
-        self.identical += u64::from(pass == Pass::Master);
+        // An extra item is none of the master's that were compared.
+        self.identical += u64::from(kind != Kind::Extra);
     }
 
     /// Counts what came of one discrepancy.

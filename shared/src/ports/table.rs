@@ -6,7 +6,7 @@ use super::failure::{Failure, FailureKind};
 use crate::domain::condition::{Condition, Write};
 use crate::domain::digest::Digester;
 use crate::domain::entries::Entries;
-use crate::domain::job::Consistency;
+use crate::domain::job::{Consistency, Reader};
 use crate::domain::key::{Key, KeySchema};
 use crate::domain::value::Item;
 
@@ -188,6 +188,38 @@ pub trait Table: Send + Sync {
 
     /// Makes up to [`MAX_WRITES_PER_BATCH`] unconditional writes to different keys, in any order.
     async fn write_many(&self, writes: &[Write]) -> Result<Batch, Failure>;
+}
+
+/// One page as digests, read the way that was chosen.
+///
+/// # Errors
+/// As for [`Table::scan_page`].
+pub async fn scan_entries(
+    table: &dyn Table,
+    request: &ScanRequest,
+    reader: Reader,
+    digester: &Digester,
+) -> Result<EntryPage, Failure> {
+    match reader {
+        Reader::Fast => table.scan_entries(request, digester).await,
+        Reader::Typed => digests_of_page(table, request, digester).await,
+    }
+}
+
+/// Items by their keys as digests, read the way that was chosen.
+///
+/// # Errors
+/// As for [`Table::get_many`].
+pub async fn get_entries(
+    table: &dyn Table,
+    request: &GetRequest,
+    reader: Reader,
+    digester: &Digester,
+) -> Result<GotEntries, Failure> {
+    match reader {
+        Reader::Fast => table.get_entries(request, digester).await,
+        Reader::Typed => digests_of_got(table, request, digester).await,
+    }
 }
 
 /// A page read item by item and then reduced.

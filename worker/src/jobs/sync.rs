@@ -1,11 +1,13 @@
 //! One segment of a sync: read, compare, confirm, repair, commit, page by page.
 //!
-//! `lookup` finds suspects on a page, `confirm` reads them again and tells which are discrepancies, `repair` makes one
-//! repair. This file holds the order in which these happen and what is committed when; see `settle`.
+//! `scan` and `paired` are the two ways through a segment; both find suspects. `confirm` reads these again and tells
+//! which are discrepancies, `repair` makes one repair. This file holds what is committed when; see `settle`.
 
 mod confirm;
 mod lookup;
+mod paired;
 mod repair;
+mod scan;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +16,12 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use shared::domain::checkpoint::Position;
 use shared::domain::decide::Repair;
 use shared::domain::discrepancy::{Discrepancy, Outcome};
+use shared::domain::job::Strategy;
 use shared::domain::key::Key;
 use shared::domain::tally::Tally;
 use shared::domain::unit::{Pass, Unit};
 use shared::journal::{Intent, JournalError, OwnedUnit, Step};
-use shared::ports::failure::{Failure, FailureKind};
-use shared::ports::table::{Content, Page, ScanRequest, Table};
-use shared::retry;
+use shared::ports::failure::Failure;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +41,7 @@ const ITEMS_PER_PAGE: u32 = 2000;
 const COMMIT_EVERY: Duration = Duration::from_secs(2);
 
 /// Suspects that make a commit due before its time, so that none waits long and few are held.
-const SUSPECTS_PER_COMMIT: usize = 500;
+const SUSPECTS_PER_COMMIT: usize = 2000;
 
 /// How long a confirm delay may still take once the worker is asked to stop.
 const PATIENCE_WHEN_STOPPED: Duration = Duration::from_secs(3);
@@ -87,7 +88,7 @@ enum Settled {
 }
 
 struct Segment<'a> {
-    job: &'a JobContext,
+    job: &'a Arc<JobContext>,
     owned: &'a OwnedUnit,
     unit: Unit,
     stop: &'a CancellationToken,
@@ -101,7 +102,7 @@ struct Segment<'a> {
 ///
 /// # Errors
 /// `Stuck`; everything up to the last commit stays.
-pub async fn run(job: &JobContext, owned: &OwnedUnit, stop: &CancellationToken) -> Result<Ended, Stuck> {
+pub async fn run(job: &Arc<JobContext>, owned: &OwnedUnit, stop: &CancellationToken) -> Result<Ended, Stuck> {
     let checkpoint = owned.checkpoint().await;
     let mut segment = Segment {
         job,
@@ -114,82 +115,18 @@ pub async fn run(job: &JobContext, owned: &OwnedUnit, stop: &CancellationToken) 
         committed_at: Instant::now(),
     };
     segment.finish_pending().await?;
-    segment.scan().await
+    if segment.position == Position::End {
+        return segment.finish_empty().await;
+    }
+    let is_paired = |slave| job.manifest.strategy(slave) == Strategy::Paired;
+    if segment.unit.pass == Pass::Master && (0..job.manifest.slaves.len()).any(is_paired) {
+        segment.scan_paired().await
+    } else {
+        segment.scan().await
+    }
 }
 
 impl Segment<'_> {
-    async fn scan(&mut self) -> Result<Ended, Stuck> {
-        let mut upcoming = match &self.position {
-            Position::End => return self.finish_empty().await,
-            Position::Start => Some(self.fetch(None).await?),
-            Position::After(key) => {
-                let key = Key::from_json(&self.job.manifest.key_schema, key).map_err(|error| self.bad_key(&error))?;
-                Some(self.fetch(Some(key)).await?)
-            }
-        };
-        while let Some(page) = upcoming.take() {
-            let next = page.next.as_ref().map(|item| self.key(item)).transpose()?;
-            let more = async {
-                match next.clone() {
-                    Some(key) => self.fetch(Some(key)).await.map(Some),
-                    None => Ok(None),
-                }
-            };
-            let (compared, fetched) = futures::future::join(self.compare(&page), more).await;
-            let (found, tally) = compared?;
-            self.tally.add(&tally);
-            self.suspects.extend(found);
-            self.position = next.map_or(Position::End, |key| Position::After(key.to_json()));
-            self.job.meter.add_scanned(page.items.len() as u64);
-            let stopped = self.stop.is_cancelled();
-            let due = self.suspects.len() >= SUSPECTS_PER_COMMIT || self.committed_at.elapsed() >= COMMIT_EVERY;
-            if (due || stopped || self.position == Position::End) && self.settle().await? == Settled::Abandoned {
-                return Ok(Ended::Stopped);
-            }
-            if self.position == Position::End {
-                return Ok(Ended::Done);
-            }
-            if stopped {
-                return Ok(Ended::Stopped);
-            }
-            upcoming = fetched?;
-        }
-        Ok(Ended::Done)
-    }
-
-    async fn fetch(&self, after: Option<Key>) -> Result<Page, Stuck> {
-        let settings = &self.job.manifest.sync;
-        let request = ScanRequest {
-            segment: self.unit.segment,
-            total_segments: self.job.manifest.total_segments,
-            after,
-            limit: Some(settings.scan_limit.unwrap_or(ITEMS_PER_PAGE)),
-            consistency: settings.scan_consistency,
-            content: match self.unit.pass {
-                Pass::Master => Content::Items,
-                Pass::Slave(_) => Content::Keys(self.job.manifest.key_schema.clone()),
-            },
-        };
-        let table = self.scanned_table();
-        let page = retry::call(self.job.retry, || table.scan_page(&request)).await?;
-        self.job.meter.add_read_units(page.read_units);
-        Ok(page)
-    }
-
-    /// Holds one page against the other tables; returns the suspects, and the page's counts.
-    async fn compare(&self, page: &Page) -> Result<(Vec<Suspect>, Tally), Stuck> {
-        let keys = page.items.iter().map(|item| self.key(item)).collect::<Result<Vec<Key>, Stuck>>()?;
-        let mut tally = Tally::zero(self.job.manifest.slaves.len());
-        let scanned = self.unit.pass.scanned_table();
-        tally.scanned[scanned] += page.items.len() as u64;
-        tally.consumed[scanned].read += page.read_units;
-        let suspects = match self.unit.pass {
-            Pass::Master => lookup::master_page(self.job, &keys, &page.items, &mut tally).await?,
-            Pass::Slave(slave) => lookup::slave_page(self.job, slave, keys, &mut tally).await?,
-        };
-        Ok((suspects, tally))
-    }
-
     /// Confirms what is suspect, commits, repairs what may be repaired, and commits again.
     ///
     /// Between the two commits the repairs are pending: named and counted, and each made or not. Whoever takes the
@@ -204,7 +141,7 @@ impl Segment<'_> {
                 () = stopped_for(self.stop, PATIENCE_WHEN_STOPPED) => return Ok(Settled::Abandoned),
             }
         }
-        let findings = confirm::confirm(self.job, self.unit.pass, suspects, &mut self.tally).await?;
+        let findings = confirm::confirm(self.job, suspects, &mut self.tally).await?;
         let (to_repair, to_report): (Vec<Finding>, Vec<Finding>) =
             findings.into_iter().partition(|finding| self.repair_of(finding) != Repair::None);
         let lines: Vec<Discrepancy> =
@@ -255,7 +192,7 @@ impl Segment<'_> {
             }
             let tally = &mut self.tally.slaves[finding.slave];
             match outcome {
-                repair::Result::Healed => tally.uncount(finding.kind, self.unit.pass),
+                repair::Result::Healed => tally.uncount(finding.kind),
                 repair::Result::Settled(outcome, reason) => {
                     tally.count_outcome(outcome);
                     let line = self.line(&finding, outcome, reason);
@@ -289,6 +226,12 @@ impl Segment<'_> {
         Ok(Ended::Done)
     }
 
+    /// A checkpoint that the job's manifest does not lead to.
+    fn not_of_this_strategy(&self) -> Stuck {
+        let what = "its position is not one of the job's strategy".to_owned();
+        JournalError::Damaged { url: format!("checkpoint of {}", self.unit), what }.into()
+    }
+
     fn repair_of(&self, finding: &Finding) -> Repair {
         self.job.manifest.sync.policy.repair(finding.kind)
     }
@@ -307,21 +250,12 @@ impl Segment<'_> {
         }
     }
 
-    fn scanned_table(&self) -> Arc<dyn Table> {
-        Arc::clone(&self.job.tables[self.unit.pass.scanned_table()])
-    }
-
     fn key(&self, item: &shared::domain::value::Item) -> Result<Key, Stuck> {
         Key::of(&self.job.manifest.key_schema, item).map_err(|error| self.bad_key(&error))
     }
 
     fn bad_key(&self, error: &shared::domain::key::BadKey) -> Stuck {
-        Stuck::Port(Failure {
-            kind: FailureKind::Invalid,
-            operation: "Scan",
-            resource: format!("table {}", self.job.labels[self.unit.pass.scanned_table()]),
-            message: error.to_string(),
-        })
+        lookup::odd_key(self.job, self.unit.pass.scanned_table(), &error.to_string())
     }
 }
 

@@ -125,9 +125,8 @@ fn tables() -> impl Strategy<Value = (Table, Table)> {
 
 fn page_lengths() -> impl Strategy<Value = Vec<usize>> {
     // Empty pages that are not the last are legal.
-    proptest::collection::vec(0..30_usize, 1..5).prop_filter("some page has items", |lengths| {
-        lengths.iter().any(|&length| length > 0)
-    })
+    proptest::collection::vec(0..30_usize, 1..5)
+        .prop_filter("some page has items", |lengths| lengths.iter().any(|&length| length > 0))
 }
 
 proptest! {

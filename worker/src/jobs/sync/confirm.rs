@@ -5,14 +5,13 @@ use shared::domain::discrepancy::{Discrepancy, Values};
 use shared::domain::job::{Consistency, ReportContent};
 use shared::domain::json::item_to_json;
 use shared::domain::key::Key;
-use shared::domain::tally::Tally;
-use shared::domain::unit::Pass;
+use shared::domain::tally::{MetIn, Tally};
 use shared::domain::value::{Item, held_bytes};
 use shared::ports::table::Content;
 use tokio::time::Instant;
 
 use super::Stuck;
-use super::lookup::{self, Suspect};
+use super::lookup::{self, Look, Suspect};
 use crate::context::JobContext;
 
 /// Bytes of confirmed items that are held for their repair; beyond these, a repair reads its item again.
@@ -57,28 +56,38 @@ pub(super) fn due(job: &JobContext, suspects: &[Suspect]) -> Option<Instant> {
 
 /// Tells which suspects are discrepancies, and counts them. To be called when they are [`due`].
 ///
-/// With `--no-confirm` the first look counts, and nothing is read.
+/// With `--no-confirm` the first look counts where it saw both items, and nothing is read. Digests say that something
+/// differs and not what, so these are read all the same.
 pub(super) async fn confirm(
     job: &JobContext,
-    pass: Pass,
     suspects: Vec<Suspect>,
     tally: &mut Tally,
 ) -> Result<Vec<Finding>, Stuck> {
-    if job.manifest.sync.confirm_delay().is_none() {
-        return Ok(suspects.into_iter().map(|suspect| count_first_look(suspect, pass, tally)).collect());
-    }
     let mut findings = Vec::new();
+    let mut by_slave: Vec<Vec<(Key, MetIn)>> = vec![Vec::new(); job.manifest.slaves.len()];
+    let first_counts = job.manifest.sync.confirm_delay().is_none();
+    for suspect in suspects {
+        match suspect.look {
+            Look::Judged { kind, attributes, values } if first_counts => {
+                let tally = &mut tally.slaves[suspect.slave];
+                tally.count_kind(kind);
+                tally.compared += u64::from(suspect.met == MetIn::Master);
+                let Suspect { slave, key, .. } = suspect;
+                findings.push(Finding { slave, key, kind, attributes, values, seen: Seen::Unread });
+            }
+            Look::Judged { .. } | Look::Digests => by_slave[suspect.slave].push((suspect.key, suspect.met)),
+        }
+    }
     let mut held = 0;
-    for slave in 0..job.manifest.slaves.len() {
-        let keys: Vec<Key> =
-            suspects.iter().filter(|suspect| suspect.slave == slave).map(|suspect| suspect.key.clone()).collect();
-        for keys in keys.chunks(SUSPECTS_AT_ONCE) {
+    for (slave, suspects) in by_slave.into_iter().enumerate() {
+        let (keys, met): (Vec<Key>, Vec<MetIn>) = suspects.into_iter().unzip();
+        for (keys, met) in keys.chunks(SUSPECTS_AT_ONCE).zip(met.chunks(SUSPECTS_AT_ONCE)) {
             let looked_at = Instant::now();
             let (mut master, mut other) = both(job, slave, keys, tally).await?;
-            for key in keys {
+            for (key, &met) in keys.iter().zip(met) {
                 let (master, other) = (master.remove(key), other.remove(key));
                 let verdict = judge(master.as_ref(), other.as_ref(), |master, slave| job.differing(master, slave));
-                let Some((kind, attributes)) = tally.slaves[slave].count_second_look(pass, verdict) else { continue };
+                let Some((kind, attributes)) = tally.slaves[slave].count_second_look(met, verdict) else { continue };
                 let values = values(job, kind, &attributes, master.as_ref(), other.as_ref());
                 // Only puts: a delete reads the master once more, right before it.
                 let put = job.manifest.sync.policy.repair(kind) == Repair::Put;
@@ -108,14 +117,6 @@ async fn both(
     tally.consumed[0].read += master_units;
     tally.consumed[slave + 1].read += slave_units;
     Ok((master, other))
-}
-
-fn count_first_look(suspect: Suspect, pass: Pass, tally: &mut Tally) -> Finding {
-    let Suspect { slave, key, seen_at: _, kind, attributes, values } = suspect;
-    let tally = &mut tally.slaves[slave];
-    tally.count_kind(kind);
-    tally.compared += u64::from(pass == Pass::Master);
-    Finding { slave, key, kind, attributes, values, seen: Seen::Unread }
 }
 
 /// What a report with values says of a discrepancy; nothing unless the user asked for values.

@@ -4,12 +4,15 @@ use std::collections::HashMap;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use shared::domain::decide::{Kind, Verdict, judge};
+use shared::domain::digest::{Digest, Digester};
 use shared::domain::discrepancy::Values;
+use shared::domain::entries::Entries;
 use shared::domain::job::Consistency;
 use shared::domain::key::Key;
-use shared::domain::tally::Tally;
+use shared::domain::tally::{MetIn, Tally};
 use shared::domain::value::Item;
-use shared::ports::table::{Content, GetRequest};
+use shared::ports::failure::{Failure, FailureKind};
+use shared::ports::table::{Content, GetRequest, GotEntries};
 use shared::retry;
 use tokio::time::Instant;
 
@@ -24,10 +27,23 @@ pub(super) struct Suspect {
     pub(super) slave: usize,
     pub(super) key: Key,
     pub(super) seen_at: Instant,
-    /// What the first look said.
-    pub(super) kind: Kind,
-    pub(super) attributes: Vec<String>,
-    pub(super) values: Option<Values>,
+    pub(super) met: MetIn,
+    pub(super) look: Look,
+}
+
+/// What the first look saw.
+pub(super) enum Look {
+    /// Whole items, and this is what they said.
+    Judged { kind: Kind, attributes: Vec<String>, values: Option<Values> },
+    /// Digests that were not the same, or not both there.
+    Digests,
+}
+
+impl Suspect {
+    /// A suspect of which only digests are known.
+    pub(super) fn by_digests(slave: usize, key: Key, met: MetIn) -> Self {
+        Self { slave, key, seen_at: Instant::now(), met, look: Look::Digests }
+    }
 }
 
 /// What came of holding some of a page's items against one slave.
@@ -77,8 +93,9 @@ async fn hold(job: &JobContext, slave: usize, keys: &[Key], items: &[Item]) -> R
                 // A second look, where there is one, has the values that count.
                 let first_counts = job.manifest.sync.confirm_delay().is_none();
                 let values = first_counts.then(|| confirm::values(job, kind, &attributes, Some(master), other));
-                let (key, seen_at, values) = (key.clone(), Instant::now(), values.flatten());
-                held.suspects.push(Suspect { slave, key, seen_at, kind, attributes, values });
+                let look = Look::Judged { kind, attributes, values: values.flatten() };
+                let (key, seen_at, met) = (key.clone(), Instant::now(), MetIn::Master);
+                held.suspects.push(Suspect { slave, key, seen_at, met, look });
             }
         }
     }
@@ -96,9 +113,73 @@ pub(super) async fn slave_page(
     let (found, read_units) = read(job, 0, &keys, job.manifest.sync.scan_consistency, &content).await?;
     tally.consumed[0].read += read_units;
     let lacking = keys.into_iter().filter(|key| !found.contains_key(key));
-    let kind = Kind::Extra;
-    let suspect = |key| Suspect { slave, key, seen_at: Instant::now(), kind, attributes: Vec::new(), values: None };
+    let suspect = |key| {
+        let look = Look::Judged { kind: Kind::Extra, attributes: Vec::new(), values: None };
+        Suspect { slave, key, seen_at: Instant::now(), met: MetIn::Slave, look }
+    };
     Ok(lacking.map(suspect).collect())
+}
+
+/// Looks entries of the master up in one slave; returns the suspects.
+pub(super) async fn master_entries(
+    job: &JobContext,
+    digester: &Digester,
+    slave: usize,
+    entries: &Entries,
+    tally: &mut Tally,
+) -> Result<Vec<Suspect>, Stuck> {
+    let schema = &job.manifest.key_schema;
+    let keys = (0..entries.len()).map(|index| entries.key(schema, index)).collect::<Result<Vec<Key>, _>>();
+    let keys = keys.map_err(|error| odd_key(job, 0, &error.to_string()))?;
+    let consistency = job.manifest.sync.scan_consistency;
+    let reads: Vec<_> = keys
+        .chunks(keys_per_request(job))
+        .map(|keys| {
+            let request = GetRequest { keys: keys.to_vec(), consistency, content: Content::Items };
+            retry::get_all_entries(&*job.tables[slave + 1], job.retry, request, job.manifest.sync.reader, digester)
+        })
+        .collect();
+    let answers: Vec<Vec<GotEntries>> = stream::iter(reads).buffer_unordered(LOOKUPS_AT_ONCE).try_collect().await?;
+    let mut found = HashMap::with_capacity(keys.len());
+    for answer in answers.iter().flatten() {
+        tally.consumed[slave + 1].read += answer.read_units;
+        job.meter.add_read_units(answer.read_units);
+        found.extend(answer.entries.digests().iter().map(|digest| (digest.key, digest.item)));
+    }
+    let differs = |digest: &Digest| found.get(&digest.key) != Some(&digest.item);
+    let suspects: Vec<Suspect> = entries
+        .digests()
+        .iter()
+        .zip(keys)
+        .filter(|(digest, _)| differs(digest))
+        .map(|(_, key)| Suspect::by_digests(slave, key, MetIn::Master))
+        .collect();
+    let identical = (entries.len() - suspects.len()) as u64;
+    tally.slaves[slave].compared += identical;
+    tally.slaves[slave].identical += identical;
+    Ok(suspects)
+}
+
+/// Looks entries of one slave up in the master; returns the ones that it lacks.
+pub(super) async fn slave_entries(
+    job: &JobContext,
+    slave: usize,
+    entries: &Entries,
+    tally: &mut Tally,
+) -> Result<Vec<Suspect>, Stuck> {
+    let schema = &job.manifest.key_schema;
+    let keys = (0..entries.len()).map(|index| entries.key(schema, index)).collect::<Result<Vec<Key>, _>>();
+    slave_page(job, slave, keys.map_err(|error| odd_key(job, slave + 1, &error.to_string()))?, tally).await
+}
+
+/// What is said of an entry whose key is not one.
+pub(super) fn odd_key(job: &JobContext, table: usize, message: &str) -> Stuck {
+    Stuck::Port(Failure {
+        kind: FailureKind::Invalid,
+        operation: "Scan",
+        resource: format!("table {}", job.labels[table]),
+        message: message.to_owned(),
+    })
 }
 
 /// Reads items of one table by their keys, however many; returns them by key, and the read units.
