@@ -8,5 +8,6 @@ mod failure;
 mod faults;
 mod killed;
 mod ownership;
+mod paired;
 mod poison;
 mod stop;

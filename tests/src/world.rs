@@ -157,6 +157,12 @@ impl World {
             settings,
         };
         let manifest = plan(request, &self.environment(&Worker::default())).await.expect("it can be planned");
+        self.job_of(manifest, job).await
+    }
+
+    /// Creates a job of this manifest under another id.
+    pub async fn job_of(&self, manifest: Manifest, job: &str) -> Job {
+        let manifest = Manifest { job: job.to_owned(), ..manifest };
         let journal = Journal::new(Arc::clone(&self.store) as Arc<dyn ObjectStore>, job);
         journal.create(&manifest).await.expect("it can be created");
         Job { manifest, journal }

@@ -44,11 +44,22 @@ impl Stream {
     }
 }
 
+/// What stays pending when a window is shortened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// What was read last.
+    NewestPage,
+    /// Nothing.
+    Nothing,
+}
+
 /// Why an item is a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Suspicion {
-    /// It was met in one table only.
+    /// It was met in one table only, though the other was read past its place.
     OnlyIn(Stream),
+    /// It was met in one table, and given up before the other was read that far.
+    NotAwaited(Stream),
     /// It was met in both, and is not the same.
     Differing,
 }
@@ -136,22 +147,19 @@ impl Join {
             Stream::Master => (&mut self.master, &mut self.slave),
             Stream::Slave => (&mut self.slave, &mut self.master),
         };
-        let give_up = |stream| {
-            move |page: &Arc<Entries>, index| Candidate {
-                suspicion: Suspicion::OnlyIn(stream),
-                page: Arc::clone(page),
-                index,
-            }
-        };
-        let (given_up_here, given_up_there) = (give_up(stream), give_up(stream.other()));
+        let as_candidate =
+            |suspicion| move |page: &Arc<Entries>, index| Candidate { suspicion, page: Arc::clone(page), index };
+        let only_here = as_candidate(Suspicion::OnlyIn(stream));
+        let only_there = as_candidate(Suspicion::OnlyIn(stream.other()));
+        let not_awaited = as_candidate(Suspicion::NotAwaited(stream));
         let mut identical = 0;
         let first = own.append(page);
         for (index, digest) in page.digests().iter().enumerate() {
             match other.meet(digest.key) {
                 Met::Pending { at, item } => {
                     let here = first + index as u64;
-                    own.retire(here, |page, index| out.push(given_up_here(page, index)));
-                    other.retire(at, |page, index| out.push(given_up_there(page, index)));
+                    own.retire(here, |page, index| out.push(only_here(page, index)));
+                    other.retire(at, |page, index| out.push(only_there(page, index)));
                     own.take(here);
                     other.take(at);
                     self.matched += 1;
@@ -167,9 +175,9 @@ impl Join {
             }
         }
         if other.has_nothing_to_come() {
-            own.retire(own.end(), |page, index| out.push(given_up_here(page, index)));
+            own.retire(own.end(), |page, index| out.push(only_here(page, index)));
         }
-        own.keep_bytes(window_bytes, |page, index| out.push(given_up_here(page, index)));
+        own.keep_bytes(window_bytes, |page, index| out.push(not_awaited(page, index)));
         identical
     }
 
@@ -178,7 +186,7 @@ impl Join {
         self.window_mut(stream).set_ended();
         for stream in [Stream::Master, Stream::Slave] {
             if self.window(stream.other()).has_nothing_to_come() || self.has_ended() {
-                self.retire_all_but(stream, 0, out);
+                self.retire_all_but(stream, 0, Suspicion::OnlyIn(stream), out);
             }
         }
     }
@@ -196,12 +204,15 @@ impl Join {
         self.master.has_ended() && self.slave.has_ended()
     }
 
-    /// Gives up the oldest entries of a window, all but so many or the newest page, whichever is more.
+    /// Gives up the oldest entries of a window, but for what is kept.
     ///
     /// Before a commit, so that what is read again after a crash is a page at most.
-    pub fn shorten(&mut self, stream: Stream, keep: usize, out: &mut Vec<Candidate>) {
-        let keep = keep.max(self.window(stream).newest_page());
-        self.retire_all_but(stream, keep, out);
+    pub fn shorten(&mut self, stream: Stream, keep: Keep, out: &mut Vec<Candidate>) {
+        let keep = match keep {
+            Keep::NewestPage => self.window(stream).newest_page(),
+            Keep::Nothing => 0,
+        };
+        self.retire_all_but(stream, keep, Suspicion::NotAwaited(stream), out);
     }
 
     /// How far a side is decided.
@@ -243,10 +254,9 @@ impl Join {
         self.master.held_bytes() + self.slave.held_bytes()
     }
 
-    fn retire_all_but(&mut self, stream: Stream, keep: usize, out: &mut Vec<Candidate>) {
+    fn retire_all_but(&mut self, stream: Stream, keep: usize, suspicion: Suspicion, out: &mut Vec<Candidate>) {
         let window = self.window_mut(stream);
         let until = window.end().saturating_sub(keep as u64);
-        let suspicion = Suspicion::OnlyIn(stream);
         window.retire(until, |page, index| out.push(Candidate { suspicion, page: Arc::clone(page), index }));
     }
 

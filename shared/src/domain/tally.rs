@@ -113,7 +113,6 @@ impl SlaveTally {
             (MetIn::Master | MetIn::Both, Verdict::Identical) => {
                 self.compared += 1;
                 self.identical += 1;
-                self.healed += 1;
                 None
             }
             (MetIn::Master | MetIn::Both, Verdict::Discrepant(kind @ (Kind::Missing | Kind::Differing), paths)) => {
@@ -127,10 +126,7 @@ impl SlaveTally {
             }
             (MetIn::Master, Verdict::Gone | Verdict::Discrepant(Kind::Extra, _))
             | (MetIn::Both, Verdict::Gone)
-            | (MetIn::Slave, Verdict::Identical | Verdict::Gone | Verdict::Discrepant(..)) => {
-                self.healed += 1;
-                None
-            }
+            | (MetIn::Slave, Verdict::Identical | Verdict::Gone | Verdict::Discrepant(..)) => None,
         }
     }
 

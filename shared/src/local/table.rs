@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::domain::condition::{Condition, Write};
 use crate::domain::job::{Consistency, MAX_KEYS_PER_GET};
@@ -48,6 +48,7 @@ pub struct MemoryTable {
     schema: KeySchema,
     page_items: usize,
     page_bytes: usize,
+    order: u64,
     // Held for the length of one request, which makes each of them atomic.
     items: Mutex<BTreeMap<Place, Item>>,
 }
@@ -66,13 +67,21 @@ impl MemoryTable {
     #[must_use]
     pub fn new(schema: KeySchema) -> Self {
         let id = TABLES.fetch_add(1, Ordering::Relaxed);
-        Self { id, schema, page_items: usize::MAX, page_bytes: PAGE_BYTES, items: Mutex::default() }
+        Self { id, schema, page_items: usize::MAX, page_bytes: PAGE_BYTES, order: 0, items: Mutex::default() }
     }
 
     /// Ends pages after this many items, or this many bytes of them, whichever comes first.
     #[must_use]
     pub fn with_pages_of(self, items: usize, bytes: usize) -> Self {
         Self { page_items: items.max(1), page_bytes: bytes, ..self }
+    }
+
+    /// Lays its items in another order, and thereby into other segments, than tables of other numbers.
+    ///
+    /// Two tables of the service lie in the same order, and it does not promise that.
+    #[must_use]
+    pub fn with_order(self, order: u64) -> Self {
+        Self { order, ..self }
     }
 
     /// Puts an item, as another program would; no port call.
@@ -129,7 +138,11 @@ impl MemoryTable {
         let partition_only = KeySchema { partition: self.schema.partition.clone(), sort: None };
         let partition: Box<[u8]> = Key::of(&partition_only, item).map_err(bad)?.identity().into();
         let sort = self.schema.sort.as_ref().and_then(|sort| item.get(&sort.name));
-        Ok(Place { hash: xxh3_64(&partition), partition, sort: sort.map(in_order).unwrap_or_default() })
+        Ok(Place {
+            hash: xxh3_64_with_seed(&partition, self.order),
+            partition,
+            sort: sort.map(in_order).unwrap_or_default(),
+        })
     }
 
     fn places<'a>(

@@ -6,7 +6,7 @@ use shared::ports::faulty::{FaultPlan, Moment};
 use tests::generate::{Pair, Shares, pair_of_tables, schema};
 use tests::world::{Job, PAST_THE_LEASE, REPAIR, Worker, World};
 
-use super::exact::{seed, settings};
+use super::exact::{STRATEGIES, seed, settings_by};
 
 const SHARES: Shares = Shares { missing: 0.3, differing: 0.3, extra: 0.3 };
 
@@ -47,8 +47,9 @@ async fn die(world: &World, queue: &std::sync::Arc<shared::local::queue::LocalQu
 #[tokio::test(start_paused = true)]
 async fn resume_after_a_crash_at_any_call_is_exact() {
     let pair = pair();
-    for confirm in [Confirm::AfterMillis(1000), Confirm::Never] {
-        let settings = SyncSettings { confirm, ..settings(REPAIR) };
+    let confirms = [Confirm::AfterMillis(1000), Confirm::Never];
+    for (confirm, strategy) in confirms.into_iter().flat_map(|confirm| STRATEGIES.map(|strategy| (confirm, strategy))) {
+        let settings = SyncSettings { confirm, ..settings_by(strategy, REPAIR) };
         let calls = calls_of_a_whole_job(&pair, &settings, 1).await;
         assert!(calls > 40, "{calls} calls are no test");
         for moment in [Moment::Before, Moment::After] {
@@ -68,27 +69,30 @@ async fn resume_after_a_crash_at_any_call_is_exact() {
 
 #[tokio::test(start_paused = true)]
 async fn another_worker_of_the_same_queue_goes_on_without_resume() {
-    let (pair, settings) = (pair(), settings(REPAIR));
-    let calls = calls_of_a_whole_job(&pair, &settings, 2).await;
-    for moment in [Moment::Before, Moment::After] {
-        for n in 1..=calls {
-            let (world, job) = fresh(&pair, &settings).await;
-            let queue = job.enqueue().await;
-            let faults = FaultPlan::new(seed()).crash_at(n, moment);
-            die(&world, &queue, &Worker { faults, ..Worker::default() }).await;
+    let pair = pair();
+    for settings in STRATEGIES.map(|strategy| settings_by(strategy, REPAIR)) {
+        let calls = calls_of_a_whole_job(&pair, &settings, 2).await;
+        for moment in [Moment::Before, Moment::After] {
+            for n in 1..=calls {
+                let (world, job) = fresh(&pair, &settings).await;
+                let queue = job.enqueue().await;
+                let faults = FaultPlan::new(seed()).crash_at(n, moment);
+                die(&world, &queue, &Worker { faults, ..Worker::default() }).await;
 
-            world.work(&Worker::default(), &queue).await.unwrap();
+                world.work(&Worker::default(), &queue).await.unwrap();
 
-            assert!(queue.is_idle() && queue.dead_letters().is_empty());
-            assert_ended(&pair, &world, &job, &settings, &format!("{moment:?} call {n}")).await;
+                assert!(queue.is_idle() && queue.dead_letters().is_empty());
+                assert_ended(&pair, &world, &job, &settings, &format!("{moment:?} call {n}")).await;
+            }
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn workers_that_die_one_after_the_other_get_it_done_between_them() {
-    let (pair, settings) = (pair(), settings(REPAIR));
-    for every in [31, 37, 43] {
+    let pair = pair();
+    for (every, strategy) in [31, 37, 43].into_iter().flat_map(|every| STRATEGIES.map(|strategy| (every, strategy))) {
+        let settings = settings_by(strategy, REPAIR);
         let (world, job) = fresh(&pair, &settings).await;
         let queue = job.enqueue().await;
         let mut deaths = 0;

@@ -6,12 +6,18 @@ use shared::ports::faulty::FaultPlan;
 use tests::generate::{Shares, pair_of_tables, schema};
 use tests::world::{DRY_RUN, PAST_THE_LEASE, REPAIR, Worker, World};
 
-use super::exact::{seed, settings};
+use super::exact::{STRATEGIES, seed, settings};
 
 const SHARES: Shares = Shares { missing: 0.2, differing: 0.2, extra: 0.2 };
 
 /// Works until the job has ended, as a fleet would whose workers are replaced and whose job is resumed.
 async fn until_it_ends(faults: impl Fn(u64) -> FaultPlan, settings: SyncSettings, seed: u64) {
+    for strategy in STRATEGIES {
+        until_it_ends_by(&faults, SyncSettings { strategy, ..settings.clone() }, seed).await;
+    }
+}
+
+async fn until_it_ends_by(faults: &impl Fn(u64) -> FaultPlan, settings: SyncSettings, seed: u64) {
     let pair = pair_of_tables(&schema(KeyType::S, Some(KeyType::N)), seed, 24, SHARES);
     let world = World::of_pair(&pair, 3);
     let policy = settings.policy;

@@ -10,7 +10,7 @@ use tests::generate::{Pair, Shares, pair_of_tables, schema};
 use tests::watch::{Access, Call, Watch};
 use tests::world::{DRY_RUN, LEASE, REPAIR, Worker, World};
 
-use super::exact::settings;
+use super::exact::{STRATEGIES, settings, settings_by};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -32,9 +32,10 @@ fn slow() -> Worker {
 #[tokio::test(start_paused = true)]
 async fn a_stopped_worker_commits_and_hands_its_messages_back_at_once() {
     let pair = pair();
-    for after in [1, 3, 5, 9, 14] {
+    for (after, strategy) in [1, 3, 5, 9, 14].into_iter().flat_map(|after| STRATEGIES.map(|strategy| (after, strategy)))
+    {
         let world = World::of_pair(&pair, 2);
-        let job = world.job(2, settings(REPAIR)).await;
+        let job = world.job(2, settings_by(strategy, REPAIR)).await;
         let queue = job.enqueue().await;
         let first = slow();
         let stop = async {

@@ -44,8 +44,8 @@ impl Said {
             let key = key_of(&page, index);
             let new = match suspicion {
                 Suspicion::Differing => self.differing.insert(key),
-                Suspicion::OnlyIn(Stream::Master) => self.only[0].insert(key),
-                Suspicion::OnlyIn(Stream::Slave) => self.only[1].insert(key),
+                Suspicion::OnlyIn(Stream::Master) | Suspicion::NotAwaited(Stream::Master) => self.only[0].insert(key),
+                Suspicion::OnlyIn(Stream::Slave) | Suspicion::NotAwaited(Stream::Slave) => self.only[1].insert(key),
             };
             assert!(new, "{key} was given out twice");
         }
@@ -245,6 +245,8 @@ fn a_side_is_decided_up_to_its_last_match() {
     let pending = join.pending(Stream::Slave).unwrap();
     assert_eq!((pending.len(), key_of(&pending, 0)), (1, 4));
 
-    join.shorten(Stream::Slave, 0, &mut out);
+    join.shorten(Stream::Slave, Keep::NewestPage, &mut out);
     assert_eq!(at(&join, Stream::Slave), 3, "the newest page is kept");
+    join.shorten(Stream::Slave, Keep::Nothing, &mut out);
+    assert_eq!((at(&join, Stream::Slave), out.len()), (u32::MAX, 2));
 }

@@ -1,6 +1,8 @@
 //! The second look: suspects are read again on both sides, strongly consistent, before they count.
 
-use shared::domain::decide::{Kind, Repair, judge};
+use std::collections::HashMap;
+
+use shared::domain::decide::{Kind, Repair, Verdict, judge};
 use shared::domain::discrepancy::{Discrepancy, Values};
 use shared::domain::job::{Consistency, ReportContent};
 use shared::domain::json::item_to_json;
@@ -64,7 +66,7 @@ pub(super) async fn confirm(
     tally: &mut Tally,
 ) -> Result<Vec<Finding>, Stuck> {
     let mut findings = Vec::new();
-    let mut by_slave: Vec<Vec<(Key, MetIn)>> = vec![Vec::new(); job.manifest.slaves.len()];
+    let mut by_slave: Vec<ToRead> = (0..job.manifest.slaves.len()).map(|_| ToRead::default()).collect();
     let first_counts = job.manifest.sync.confirm_delay().is_none();
     for suspect in suspects {
         match suspect.look {
@@ -75,19 +77,23 @@ pub(super) async fn confirm(
                 let Suspect { slave, key, .. } = suspect;
                 findings.push(Finding { slave, key, kind, attributes, values, seen: Seen::Unread });
             }
-            Look::Judged { .. } | Look::Digests => by_slave[suspect.slave].push((suspect.key, suspect.met)),
+            look => by_slave[suspect.slave].add(suspect.key, First { met: suspect.met, of: Of::from(&look) }),
         }
     }
     let mut held = 0;
-    for (slave, suspects) in by_slave.into_iter().enumerate() {
-        let (keys, met): (Vec<Key>, Vec<MetIn>) = suspects.into_iter().unzip();
-        for (keys, met) in keys.chunks(SUSPECTS_AT_ONCE).zip(met.chunks(SUSPECTS_AT_ONCE)) {
+    for (slave, ToRead { keys, firsts, .. }) in by_slave.into_iter().enumerate() {
+        for (keys, firsts) in keys.chunks(SUSPECTS_AT_ONCE).zip(firsts.chunks(SUSPECTS_AT_ONCE)) {
             let looked_at = Instant::now();
             let (mut master, mut other) = both(job, slave, keys, tally).await?;
-            for (key, &met) in keys.iter().zip(met) {
+            for (key, first) in keys.iter().zip(firsts) {
                 let (master, other) = (master.remove(key), other.remove(key));
                 let verdict = judge(master.as_ref(), other.as_ref(), |master, slave| job.differing(master, slave));
-                let Some((kind, attributes)) = tally.slaves[slave].count_second_look(met, verdict) else { continue };
+                let tally = &mut tally.slaves[slave];
+                let heals = first.heals(&verdict);
+                let Some((kind, attributes)) = tally.count_second_look(first.met, verdict) else {
+                    tally.healed += u64::from(heals);
+                    continue;
+                };
                 let values = values(job, kind, &attributes, master.as_ref(), other.as_ref());
                 // Only puts: a delete reads the master once more, right before it.
                 let put = job.manifest.sync.policy.repair(kind) == Repair::Put;
@@ -105,13 +111,75 @@ pub(super) async fn confirm(
     Ok(findings)
 }
 
+/// Keys to be read again, each once.
+#[derive(Default)]
+struct ToRead {
+    keys: Vec<Key>,
+    firsts: Vec<First>,
+    places: HashMap<Key, usize>,
+}
+
+/// What the first look at a key was worth.
+struct First {
+    met: MetIn,
+    of: Of,
+}
+
+/// What the first look was taken at.
+#[derive(Clone, Copy, PartialEq)]
+enum Of {
+    /// Both sides, key by key.
+    Both,
+    /// Both sides' scans.
+    Scans,
+    /// One side, before the other was there.
+    One,
+}
+
+impl From<&Look> for Of {
+    fn from(look: &Look) -> Self {
+        match look {
+            Look::Judged { .. } => Self::Both,
+            Look::Digests => Self::Scans,
+            Look::One => Self::One,
+        }
+    }
+}
+
+impl First {
+    /// Whether a suspect that turns out to be no discrepancy has healed, or was none from the beginning.
+    fn heals(&self, verdict: &Verdict) -> bool {
+        match self.of {
+            Of::Both => true,
+            // The master's scan may have met it before the slave's did, too early to wait for it.
+            Of::Scans => self.met != MetIn::Slave || *verdict == Verdict::Gone,
+            Of::One => false,
+        }
+    }
+}
+
+impl ToRead {
+    /// A join of tables in different orders gives one key up on either side; it was met in both.
+    fn add(&mut self, key: Key, first: First) {
+        if let Some(&place) = self.places.get(&key) {
+            let known = &mut self.firsts[place];
+            known.met = if known.met == first.met { first.met } else { MetIn::Both };
+            known.of = if first.of == Of::One { Of::One } else { known.of };
+            return;
+        }
+        self.places.insert(key.clone(), self.keys.len());
+        self.keys.push(key);
+        self.firsts.push(first);
+    }
+}
+
 /// Reads the same keys of the master and of one slave, strongly consistent.
 async fn both(
     job: &JobContext,
     slave: usize,
     keys: &[Key],
     tally: &mut Tally,
-) -> Result<(std::collections::HashMap<Key, Item>, std::collections::HashMap<Key, Item>), Stuck> {
+) -> Result<(HashMap<Key, Item>, HashMap<Key, Item>), Stuck> {
     let look = |table| lookup::read(job, table, keys, Consistency::Strong, &Content::Items);
     let ((master, master_units), (other, slave_units)) = futures::future::try_join(look(0), look(slave + 1)).await?;
     tally.consumed[0].read += master_units;

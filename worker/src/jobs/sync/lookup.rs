@@ -37,13 +37,8 @@ pub(super) enum Look {
     Judged { kind: Kind, attributes: Vec<String>, values: Option<Values> },
     /// Digests that were not the same, or not both there.
     Digests,
-}
-
-impl Suspect {
-    /// A suspect of which only digests are known.
-    pub(super) fn by_digests(slave: usize, key: Key, met: MetIn) -> Self {
-        Self { slave, key, seen_at: Instant::now(), met, look: Look::Digests }
-    }
+    /// One side only; the other was not looked at yet.
+    One,
 }
 
 /// What came of holding some of a page's items against one slave.
@@ -152,7 +147,10 @@ pub(super) async fn master_entries(
         .iter()
         .zip(keys)
         .filter(|(digest, _)| differs(digest))
-        .map(|(_, key)| Suspect::by_digests(slave, key, MetIn::Master))
+        .map(|(_, key)| {
+            let (seen_at, met, look) = (Instant::now(), MetIn::Master, Look::Digests);
+            Suspect { slave, key, seen_at, met, look }
+        })
         .collect();
     let identical = (entries.len() - suspects.len()) as u64;
     tally.slaves[slave].compared += identical;

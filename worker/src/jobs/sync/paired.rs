@@ -15,13 +15,14 @@ use shared::domain::checkpoint::{self, Mark, Method, Position};
 use shared::domain::digest::Digester;
 use shared::domain::entries::Entries;
 use shared::domain::job::{Manifest, Strategy};
-use shared::domain::join::{Candidate, Stream, Suspicion};
+use shared::domain::join::{Candidate, Keep, Stream, Suspicion};
 use shared::domain::tally::MetIn;
+use tokio::time::Instant;
 
 use self::feed::{Fed, Feed, Group};
 use self::lane::{Feeding, Lane};
 use self::pages::{Pages, Source, Taken};
-use super::lookup::{self, Suspect};
+use super::lookup::{self, Look, Suspect};
 use super::{COMMIT_EVERY, Ended, SUSPECTS_PER_COMMIT, Segment, Settled, Stuck};
 use crate::context::JobContext;
 
@@ -61,10 +62,11 @@ impl Segment<'_> {
             let stopped = self.stop.is_cancelled();
             let due = self.suspects.len() >= SUSPECTS_PER_COMMIT || self.committed_at.elapsed() >= COMMIT_EVERY;
             if due || stopped || ended {
-                for lane in &mut lanes.lanes {
-                    let mut out = Vec::new();
-                    lane.shorten(&mut out);
-                    self.suspects.extend(suspects(self.job, lane.slave, &out)?);
+                self.shorten(&mut lanes, Keep::NewestPage)?;
+                let position = lanes.position()?;
+                if position == self.position {
+                    // So that a worker that is given little time gets something done all the same.
+                    self.shorten(&mut lanes, Keep::Nothing)?;
                 }
                 self.position = if ended { Position::End } else { lanes.position()? };
                 self.tally.scanned = lanes.scanned(&scanned_before);
@@ -79,6 +81,16 @@ impl Segment<'_> {
                 return Ok(Ended::Stopped);
             }
         }
+    }
+
+    /// Gives up what has been pending for longest, so that little is read again after a crash.
+    fn shorten(&mut self, lanes: &mut Lanes<'_>, keep: Keep) -> Result<(), Stuck> {
+        for lane in &mut lanes.lanes {
+            let mut out = Vec::new();
+            lane.shorten(keep, &mut out);
+            self.suspects.extend(suspects(self.job, lane.slave, &out)?);
+        }
+        Ok(())
     }
 
     /// Hands out what was read, and counts what comes of it.
@@ -286,16 +298,18 @@ fn suspects(job: &JobContext, slave: usize, candidates: &[Candidate]) -> Result<
     let seeks_extra = seeks_extra_here(&job.manifest, slave);
     let mut suspects = Vec::with_capacity(candidates.len());
     for candidate in candidates {
-        let met = match candidate.suspicion {
-            Suspicion::OnlyIn(Stream::Master) => MetIn::Master,
-            Suspicion::OnlyIn(Stream::Slave) if seeks_extra => MetIn::Slave,
-            Suspicion::OnlyIn(Stream::Slave) => continue,
-            Suspicion::Differing if seeks_extra => MetIn::Both,
-            Suspicion::Differing => MetIn::Master,
+        let (met, look) = match candidate.suspicion {
+            Suspicion::OnlyIn(Stream::Master) => (MetIn::Master, Look::Digests),
+            Suspicion::NotAwaited(Stream::Master) => (MetIn::Master, Look::One),
+            Suspicion::OnlyIn(Stream::Slave) | Suspicion::NotAwaited(Stream::Slave) if !seeks_extra => continue,
+            Suspicion::OnlyIn(Stream::Slave) => (MetIn::Slave, Look::Digests),
+            Suspicion::NotAwaited(Stream::Slave) => (MetIn::Slave, Look::One),
+            Suspicion::Differing if seeks_extra => (MetIn::Both, Look::Digests),
+            Suspicion::Differing => (MetIn::Master, Look::Digests),
         };
         let key = candidate.key(&job.manifest.key_schema);
         let key = key.map_err(|error| lookup::odd_key(job, slave + 1, &error.to_string()))?;
-        suspects.push(Suspect::by_digests(slave, key, met));
+        suspects.push(Suspect { slave, key, seen_at: Instant::now(), met, look });
     }
     Ok(suspects)
 }

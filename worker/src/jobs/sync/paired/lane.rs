@@ -4,14 +4,11 @@ use std::sync::Arc;
 
 use shared::domain::checkpoint::{self, Mark, Method};
 use shared::domain::entries::Entries;
-use shared::domain::join::{Candidate, Distrust, Join, LowWater, Stream};
+use shared::domain::join::{Candidate, Distrust, Join, Keep, LowWater, Stream};
 use shared::domain::key::{BadKey, KeySchema};
 use shared::ports::failure::Failure;
 
 use super::pages::{Pages, Taken};
-
-/// Entries beyond the newest page that stay pending over a commit, where pages are small.
-const KEPT_OVER_COMMIT: usize = 1000;
 
 /// One slave.
 pub(super) struct Lane {
@@ -146,11 +143,11 @@ impl Lane {
         pending
     }
 
-    /// Gives up what is older than a page, so that little is read again after a crash.
-    pub(super) fn shorten(&mut self, out: &mut Vec<Candidate>) {
+    /// Gives up what is pending, but for what is kept.
+    pub(super) fn shorten(&mut self, keep: Keep, out: &mut Vec<Candidate>) {
         if let Way::Join(join) = &mut self.way {
-            join.shorten(Stream::Master, KEPT_OVER_COMMIT, out);
-            join.shorten(Stream::Slave, KEPT_OVER_COMMIT, out);
+            join.shorten(Stream::Master, keep, out);
+            join.shorten(Stream::Slave, keep, out);
         }
     }
 

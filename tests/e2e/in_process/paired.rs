@@ -1,0 +1,307 @@
+//! The paired scan: exact in any order of the tables, as cheap as the scans where they agree, and exact after crashes
+//! with several slaves.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use shared::domain::checkpoint::{Method, Position};
+use shared::domain::decide::Policy;
+use shared::domain::job::{Confirm, Strategy, StrategyChoice, SyncSettings};
+use shared::domain::key::{Key, KeyType};
+use shared::domain::value::{Item, Value};
+use shared::local::memory::MemoryStore;
+use shared::local::table::MemoryTable;
+use shared::ports::faulty::{FaultPlan, Moment};
+use shared::ports::table::Table as _;
+use tests::generate::{Pair, Shares, cases, pair_of_tables, schema};
+use tests::watch::{Access, Call, Watch};
+use tests::world::{DRY_RUN, Job, PAST_THE_LEASE, REPAIR, Worker, World};
+
+use super::exact::settings_by;
+
+const SHARES: Shares = Shares { missing: 0.2, differing: 0.2, extra: 0.2 };
+
+fn settings(policy: Policy) -> SyncSettings {
+    settings_by(StrategyChoice::Paired, policy)
+}
+
+/// A world whose tables lie in orders of their own; the first is the master.
+fn world(pairs: &[&Pair], orders: &[u64], per_page: usize) -> World {
+    let first = pairs[0];
+    let tables = std::iter::once(&first.master).chain(pairs.iter().map(|pair| &pair.slave));
+    let table = |(items, &order): (&Vec<Item>, &u64)| {
+        let table = MemoryTable::new(first.schema.clone()).with_pages_of(per_page, 1 << 20).with_order(order);
+        items.iter().for_each(|item| table.put(item.clone()).expect("the item fits"));
+        Arc::new(table)
+    };
+    World {
+        schema: first.schema.clone(),
+        tables: tables.zip(orders).map(table).collect(),
+        store: Arc::new(MemoryStore::new("memory")),
+    }
+}
+
+fn small(n: u32, version: &str) -> Item {
+    [("id".to_owned(), Value::S(format!("{n:06}"))), ("v".to_owned(), Value::S(version.to_owned()))].into()
+}
+
+/// Each difference of the tables is in the report, whatever had to be read twice.
+fn assert_finds_all(
+    world: &World,
+    report: &tests::world::Report,
+    policy: Policy,
+    before: &[tests::oracle::Differences],
+) {
+    for slave in &report.summary.slaves {
+        assert_eq!(slave.compared, world.tables[0].len() as u64);
+        assert_eq!(slave.compared, slave.identical + slave.missing + slave.differing);
+    }
+    let found: u64 = report.summary.slaves.iter().map(|slave| slave.discrepancies()).sum();
+    let due: usize = before.iter().map(|one| one.missing.len() + one.differing.len() + one.extra.len()).sum();
+    assert_eq!(found, due as u64);
+    assert_eq!(report.lines.len(), due);
+    if policy == REPAIR {
+        world.assert_in_step();
+    }
+}
+
+#[test]
+fn whatever_the_order_of_the_tables_the_result_is_that_of_brute_force() {
+    let shape = (0..2_u64, 0..2_u64, 1..9_usize, 1..5_u32, 0..80_usize, any::<u64>(), any::<bool>());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let mut runner = TestRunner::new(cases(96));
+    let outcome = runner.run(&shape, |(order, other_order, per_page, segments, items, seed, with_sort)| {
+        let schema = schema(KeyType::S, with_sort.then_some(KeyType::N));
+        let one = pair_of_tables(&schema, seed, items, SHARES);
+        let two = pair_of_tables(&schema, seed, items, Shares { missing: 0.0, differing: 0.5, extra: 0.0 });
+        // The second slave holds the same keys as its own master, which is the first's up to the extra items.
+        let two = Pair { master: one.master.clone(), ..two };
+        runtime.block_on(async {
+            for policy in [DRY_RUN, REPAIR] {
+                let world = world(&[&one, &two], &[0, order, other_order], per_page);
+                let before = world.differences();
+                let report = world.sync(segments, settings(policy), &Worker::default()).await;
+                assert_finds_all(&world, &report, policy, &before);
+            }
+        });
+        Ok(())
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_order_and_other_segments_give_way_to_lookups_and_say_so() {
+    let schema = schema(KeyType::S, None);
+    let items: Vec<Item> = (0..6000).map(|n| small(n, "1")).collect();
+    let pair = Pair { schema, master: items.clone(), slave: items[..5990].to_vec(), expected: Default::default() };
+    for (segments, order) in [(1, 1), (4, 1)] {
+        let world = world(&[&pair, &pair], &[0, order, 0], 500);
+        let before = world.differences();
+
+        let report = world.sync(segments, settings(DRY_RUN), &Worker::default()).await;
+
+        assert_finds_all(&world, &report, DRY_RUN, &before);
+        let gave_way: Vec<u64> = report.summary.slaves.iter().map(|slave| slave.gave_way).collect();
+        assert_eq!(gave_way, [u64::from(segments), 0], "of {segments} segments");
+        // Looking up costs half a unit an item, looking at every candidate twice would cost four times that.
+        let consumed = report.summary.consumed["eu-west-1:table-1"].read;
+        assert!(consumed < 6000.0, "{consumed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tables_that_agree_cost_what_their_scans_cost() {
+    let schema = schema(KeyType::S, None);
+    let items: Vec<Item> = (0..9000).map(|n| small(n, &"x".repeat(200))).collect();
+    let pair = Pair { schema, master: items.clone(), slave: items, expected: Default::default() };
+    for slaves in [1, 3] {
+        let world = world(&vec![&pair; slaves], &vec![0; slaves + 1], usize::MAX);
+        let report = world.sync(4, settings(REPAIR), &Worker::default()).await;
+
+        let bytes = world.tables[0].describe().await.unwrap().size_bytes;
+        #[expect(clippy::cast_precision_loss, reason = "it is small")]
+        let bare = bytes as f64 / 4096.0 / 2.0;
+        for (table, consumed) in &report.summary.consumed {
+            assert!(consumed.read < bare * 1.01, "{table}: {} of {bare}", consumed.read);
+        }
+        assert_eq!(report.summary.slaves[0].identical, 9000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_slaves_are_exact_after_a_crash_at_any_call() {
+    let schema = schema(KeyType::S, None);
+    let shares = |missing, differing, extra| Shares { missing, differing, extra };
+    let pairs = [shares(0.4, 0.2, 0.1), shares(0.0, 0.0, 0.5), shares(0.1, 0.3, 0.0)]
+        .map(|shares| pair_of_tables(&schema, 5, 24, shares));
+    // All of them have the first one's master; what is extra in the others is another matter.
+    let master = pairs[0].master.clone();
+    let pairs = pairs.map(|pair| Pair { master: master.clone(), ..pair });
+    let all: Vec<&Pair> = pairs.iter().collect();
+    let settings = SyncSettings { confirm: Confirm::AfterMillis(0), ..settings(REPAIR) };
+    let fresh = async || {
+        let world = world(&all, &[0; 4], 3);
+        let job = world.job(1, settings.clone()).await;
+        (world, job)
+    };
+    let (world, job) = fresh().await;
+    let expected = world.differences();
+    let worker = Worker { concurrency: 1, ..Worker::default() };
+    world.work(&worker, &job.enqueue().await).await.unwrap();
+    job.report().await.assert_exact(&expected, REPAIR, 24);
+    let calls = worker.faults.calls();
+    for n in 1..=calls {
+        let (world, job) = fresh().await;
+        let faults = FaultPlan::new(0).crash_at(n, if n % 2 == 0 { Moment::Before } else { Moment::After });
+        let dying = Worker { faults, concurrency: 1, ..Worker::default() };
+        world.work(&dying, &job.enqueue().await).await.unwrap();
+        tokio::task::yield_now().await;
+        tokio::time::advance(PAST_THE_LEASE).await;
+
+        world.work(&Worker::default(), &job.resume().await).await.unwrap();
+
+        job.report().await.assert_exact(&expected, REPAIR, 24);
+        world.assert_in_step();
+    }
+}
+
+/// Stops after so many scans, again and again, and goes on each time; returns the positions in between.
+async fn in_many_steps(world: &World, job: &Job, scans: usize) -> Vec<Position> {
+    let mut positions = Vec::new();
+    let mut queue = job.enqueue().await;
+    for _ in 0..500 {
+        let worker = Worker { concurrency: 1, ..Worker::default() };
+        let (stop, left) = (worker.stop.clone(), std::sync::atomic::AtomicUsize::new(scans));
+        let watch = Watch::plain(move |call| {
+            if let Call::Table(_, Access::Scan(_)) = call
+                && left.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) == 1
+            {
+                stop.cancel();
+            }
+            None
+        });
+        world.work(&Worker { watch: Some(watch), ..worker }, &queue).await.expect("the worker ends in good order");
+        let views = job.views().await.expect("the folder is whole");
+        if views.values().all(|view| view.checkpoint.has_ended()) {
+            return positions;
+        }
+        positions.extend(views.into_values().map(|view| view.checkpoint.position));
+        queue = job.resume().await;
+    }
+    panic!("it does not end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn lanes_that_stand_apart_go_on_together_and_count_each_item_once() {
+    let schema = schema(KeyType::S, None);
+    for (seed, shares) in [
+        (1, [(0.5, 0.1, 0.0), (0.0, 0.1, 0.9)]),
+        (2, [(0.9, 0.0, 0.0), (0.0, 0.0, 0.0)]),
+        (3, [(0.3, 0.3, 0.3), (1.0, 0.0, 0.2)]),
+    ] {
+        let pairs = shares.map(|(missing, differing, extra)| {
+            pair_of_tables(&schema, seed, 200, Shares { missing, differing, extra })
+        });
+        let master = pairs[0].master.clone();
+        let pairs = pairs.map(|pair| Pair { master: master.clone(), ..pair });
+        let all: Vec<&Pair> = pairs.iter().collect();
+        for scans in [9, 14, 23] {
+            let world = world(&all, &[0; 3], 6);
+            let expected = world.differences();
+            let job = world.job(1, settings(REPAIR)).await;
+
+            let positions = in_many_steps(&world, &job, scans).await;
+
+            let apart = |position: &Position| match position {
+                Position::Paired(lanes) => lanes.iter().any(|lane| lane.ahead > 0),
+                _ => false,
+            };
+            assert!(positions.iter().any(apart), "seed {seed}: no two lanes ever stood apart");
+            let mut report = job.report().await;
+            // What a worker gave up early when it was stopped looks like a change in flight to the next.
+            report.summary.slaves.iter_mut().for_each(|slave| slave.healed = 0);
+            report.assert_exact(&expected, REPAIR, 200);
+            world.assert_in_step();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_gave_way_to_lookups_is_resumed_with_lookups() {
+    let schema = schema(KeyType::S, None);
+    let items: Vec<Item> = (0..4000).map(|n| small(n, "1")).collect();
+    let pair = Pair { schema, master: items.clone(), slave: items, expected: Default::default() };
+    let world = world(&[&pair], &[0, 1], 200);
+    let job = world.job(1, settings(DRY_RUN)).await;
+
+    let positions = in_many_steps(&world, &job, 9).await;
+
+    let method = |position: &Position| match position {
+        Position::Paired(lanes) => Some(lanes[0].method),
+        _ => None,
+    };
+    assert!(positions.iter().filter_map(method).any(|method| method == Method::Lookup));
+    let report = job.report().await;
+    let slave = &report.summary.slaves[0];
+    assert_eq!((slave.compared, slave.identical, slave.gave_way), (4000, 4000, 1));
+    let scanned: BTreeMap<&str, u64> = report.summary.scanned.iter().map(|(t, n)| (t.as_str(), *n)).collect();
+    assert_eq!(scanned, BTreeMap::from([("us-east-1:table-0", 4000), ("eu-west-1:table-1", 4000)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_may_hold_one_slave_by_scans_and_another_by_lookups() {
+    let schema = schema(KeyType::S, Some(KeyType::N));
+    let pairs = [1, 1].map(|seed| pair_of_tables(&schema, seed, 70, SHARES));
+    for policy in [DRY_RUN, REPAIR] {
+        let world = world(&[&pairs[0], &pairs[1]], &[0; 3], 9);
+        let expected = world.differences();
+        let mut job = world.job(3, settings(policy)).await;
+        job.manifest.strategies = vec![Strategy::Lookup, Strategy::Paired];
+        let job = world.job_of(job.manifest, "mixed").await;
+        assert_eq!(job.manifest.passes().count(), if policy.seeks_extra() { 2 } else { 1 });
+
+        world.work(&Worker::default(), &job.enqueue().await).await.unwrap();
+
+        job.report().await.assert_exact(&expected, policy, 70);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_in_flight_while_both_are_scanned_is_never_reported() {
+    let schema = schema(KeyType::S, None);
+    let items: Vec<Item> = (0..300).map(|n| small(n, "1")).collect();
+    let pair = Pair { schema: schema.clone(), master: items.clone(), slave: items, expected: Default::default() };
+    let world = world(&[&pair], &[0; 2], 10);
+    let (master, slave) = (Arc::clone(&world.tables[0]), Arc::clone(&world.tables[1]));
+    let writes = std::sync::atomic::AtomicU32::new(0);
+    // With every page, an application writes to the master, and replication is some milliseconds behind.
+    let watch = Watch::plain(move |call| {
+        if let Call::Table(_, Access::Scan(_)) = call {
+            let n = writes.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let changed = small(n * 7 % 300, "2");
+            let (added, removed) = (small(1000 + n, "1"), small(n * 11 % 300, ""));
+            let removed = Key::of(&schema, &removed).unwrap();
+            for item in [&changed, &added] {
+                master.put(item.clone()).unwrap();
+            }
+            master.remove(&removed).unwrap();
+            let slave = Arc::clone(&slave);
+            tokio::spawn(async move {
+                tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+                slave.put(changed).unwrap();
+                slave.put(added).unwrap();
+                slave.remove(&removed).unwrap();
+            });
+            tokio::spawn(tokio::time::sleep(std::time::Duration::from_millis(1)));
+        }
+        None
+    });
+    let worker = Worker { watch: Some(watch), ..Worker::default() };
+
+    let report = world.sync(2, settings(REPAIR), &worker).await;
+
+    assert_eq!((report.lines.len(), worker.faults.writes()), (0, 0));
+    assert!(report.summary.slaves[0].healed > 0, "nothing was in flight");
+}
