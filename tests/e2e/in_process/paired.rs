@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use shared::domain::checkpoint::{Method, Position};
+use shared::domain::checkpoint::{Mark, Method, Position};
 use shared::domain::decide::Policy;
 use shared::domain::job::{Confirm, Strategy, StrategyChoice, SyncSettings};
 use shared::domain::key::{Key, KeyType};
@@ -71,7 +72,7 @@ fn assert_finds_all(
 fn whatever_the_order_of_the_tables_the_result_is_that_of_brute_force() {
     let shape = (0..2_u64, 0..2_u64, 1..9_usize, 1..5_u32, 0..80_usize, any::<u64>(), any::<bool>());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    let mut runner = TestRunner::new(cases(96));
+    let mut runner = TestRunner::new(cases(48));
     let outcome = runner.run(&shape, |(order, other_order, per_page, segments, items, seed, with_sort)| {
         let schema = schema(KeyType::S, with_sort.then_some(KeyType::N));
         let one = pair_of_tables(&schema, seed, items, SHARES);
@@ -229,6 +230,40 @@ async fn lanes_that_stand_apart_go_on_together_and_count_each_item_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slave_that_is_slow_does_not_hold_up_the_others_and_follows_them() {
+    let schema = schema(KeyType::S, None);
+    let pairs = [1, 2].map(|seed| pair_of_tables(&schema, seed, 200, SHARES));
+    let pairs = pairs.clone().map(|pair| Pair { master: pairs[0].master.clone(), ..pair });
+    let world = world(&[&pairs[0], &pairs[1]], &[0; 3], 20);
+    let expected = world.differences();
+    let job = world.job(1, settings(REPAIR)).await;
+    let queue = job.enqueue().await;
+    let watch = Watch::new(|call| async move {
+        if let Call::Table(2, Access::Scan(_)) = call {
+            tokio::time::sleep(Duration::from_secs(40)).await;
+        }
+        None
+    });
+    let worker = Worker { watch: Some(watch), ..Worker::default() };
+    let stop = async {
+        tokio::time::sleep(Duration::from_secs(90)).await;
+        worker.stop.cancel();
+    };
+    tokio::join!(async { world.work(&worker, &queue).await.expect("it ends in good order") }, stop);
+
+    let views = job.views().await.unwrap();
+    let Position::Paired(lanes) = &views.values().next().expect("it was begun").checkpoint.position else {
+        panic!("it is done, or was not begun: {views:?}");
+    };
+    assert_eq!((&lanes[0].master, &lanes[0].slave), (&Mark::End, &Mark::End));
+    assert_ne!(lanes[1].master, Mark::End);
+
+    world.work(&Worker::default(), &queue).await.unwrap();
+    job.report().await.assert_exact(&expected, REPAIR, 200);
+    world.assert_in_step();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lane_that_gave_way_to_lookups_is_resumed_with_lookups() {
     let schema = schema(KeyType::S, None);
     let items: Vec<Item> = (0..4000).map(|n| small(n, "1")).collect();
@@ -289,12 +324,12 @@ async fn a_change_in_flight_while_both_are_scanned_is_never_reported() {
             master.remove(&removed).unwrap();
             let slave = Arc::clone(&slave);
             tokio::spawn(async move {
-                tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+                tokio::time::sleep(Duration::from_millis(300)).await;
                 slave.put(changed).unwrap();
                 slave.put(added).unwrap();
                 slave.remove(&removed).unwrap();
             });
-            tokio::spawn(tokio::time::sleep(std::time::Duration::from_millis(1)));
+            tokio::spawn(tokio::time::sleep(Duration::from_millis(1)));
         }
         None
     });

@@ -9,6 +9,7 @@ mod lane;
 mod pages;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::{try_join, try_join_all};
 use shared::domain::checkpoint::{self, Mark, Method, Position};
@@ -20,7 +21,7 @@ use shared::domain::tally::MetIn;
 use tokio::time::Instant;
 
 use self::feed::{Fed, Feed, Group};
-use self::lane::{Feeding, Lane};
+use self::lane::{Feeding, Lane, Next};
 use self::pages::{Pages, Source, Taken};
 use super::lookup::{self, Look, Suspect};
 use super::{COMMIT_EVERY, Ended, SUSPECTS_PER_COMMIT, Segment, Settled, Stuck};
@@ -28,6 +29,9 @@ use crate::context::JobContext;
 
 /// Bytes that the windows of all joins of one segment take together, at most; each holds one page in any case.
 const WINDOW_BYTES: usize = 32 * 1024 * 1024;
+
+/// How long the other lanes wait for one slave's page before they go on without it.
+const LAGGARD_AFTER: Duration = Duration::from_secs(10);
 
 /// What was read in one round.
 struct Round {
@@ -48,20 +52,21 @@ struct Lanes<'a> {
 impl Segment<'_> {
     /// Scans from the position to the end of the segment.
     pub(super) async fn scan_paired(&mut self) -> Result<Ended, Stuck> {
-        let scanned_before = self.tally.scanned.clone();
+        let mut scanned_before = self.tally.scanned.clone();
         let from = lanes_of(&self.job.manifest, &self.position).ok_or_else(|| self.not_of_this_strategy())?;
         let digester = Arc::new(Digester::new(&self.job.manifest.key_schema, &self.job.ignore, rand::random()));
         let source = Source { job: Arc::clone(self.job), digester, segment: self.unit.segment };
         let mut lanes = Lanes::begin(self.job, &source, &from).await?;
         loop {
             let ended = lanes.have_ended();
-            if !ended {
+            let turn_back = !ended && lanes.only_laggards_are_left();
+            if !ended && !turn_back {
                 let round = lanes.read().await?;
                 self.take(&mut lanes, round).await?;
             }
             let stopped = self.stop.is_cancelled();
             let due = self.suspects.len() >= SUSPECTS_PER_COMMIT || self.committed_at.elapsed() >= COMMIT_EVERY;
-            if due || stopped || ended {
+            if due || stopped || ended || turn_back {
                 self.shorten(&mut lanes, Keep::NewestPage)?;
                 let position = lanes.position()?;
                 if position == self.position {
@@ -79,6 +84,11 @@ impl Segment<'_> {
             }
             if stopped {
                 return Ok(Ended::Stopped);
+            }
+            if turn_back {
+                let from = lanes_of(&self.job.manifest, &self.position).ok_or_else(|| self.not_of_this_strategy())?;
+                lanes = Lanes::begin(self.job, &source, &from).await?;
+                scanned_before.clone_from(&self.tally.scanned);
             }
         }
     }
@@ -211,11 +221,42 @@ impl<'a> Lanes<'a> {
                 None => Ok(None),
             }
         };
+        let patience = if self.lanes.iter().filter(|lane| lane.feeding == Feeding::Fed).count() > 1 {
+            Some(LAGGARD_AFTER)
+        } else {
+            None
+        };
         let wanting = self.lanes.iter_mut().filter(|lane| lane.wants(Stream::Slave));
-        let slaves: Vec<_> = wanting.map(Lane::next).collect();
+        let slaves: Vec<_> = wanting.map(|lane| lane.next(patience)).collect();
         let (master, slaves) = try_join(master, try_join_all(slaves)).await?;
-        let slaves = slaves.into_iter().filter_map(|(slave, page)| Some((slave, page?))).collect();
-        Ok(Round { master, slaves })
+        let mut pages = Vec::with_capacity(slaves.len());
+        let mut late = Vec::new();
+        for (slave, next) in slaves {
+            match next {
+                Next::Page(page) => pages.push((slave, page)),
+                Next::End => {}
+                Next::Late => late.push(slave),
+            }
+        }
+        self.leave_behind(&late);
+        Ok(Round { master, slaves: pages })
+    }
+
+    /// Goes on without the slaves that let the others wait, if there are any others.
+    fn leave_behind(&mut self, late: &[usize]) {
+        let is_late = |lane: &Lane| late.contains(&lane.slave);
+        if !self.lanes.iter().any(|lane| lane.feeding == Feeding::Fed && !is_late(lane)) {
+            return;
+        }
+        for lane in self.lanes.iter_mut().filter(|lane| lane.feeding == Feeding::Fed && is_late(lane)) {
+            let slave = &self.job.labels[lane.slave + 1];
+            tracing::warn!(slave, "a slave is slow; the others go on without it, and it follows when they are done");
+            lane.feeding = Feeding::LeftBehind;
+        }
+    }
+
+    fn only_laggards_are_left(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.feeding == Feeding::LeftBehind || lane.has_ended())
     }
 
     /// Whether every lane that the master's pages come to wants the next.

@@ -1,6 +1,7 @@
 //! One slave in a paired scan: its pages, its join with the master, and how far both are decided.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared::domain::checkpoint::{self, Mark, Method};
 use shared::domain::entries::Entries;
@@ -30,8 +31,19 @@ pub(super) enum Feeding {
     Waiting,
     /// They do.
     Fed,
+    /// It was left behind, so that it does not hold up the others; it goes on from its marks when they are done.
+    LeftBehind,
     /// There are no more.
     Over,
+}
+
+/// What came of asking for a slave's next page.
+pub(super) enum Next {
+    Page(Taken),
+    /// There is none.
+    End,
+    /// It is not there yet.
+    Late,
 }
 
 enum Way {
@@ -76,9 +88,16 @@ impl Lane {
         }
     }
 
-    /// The slave's next page, with the slave's number.
-    pub(super) async fn next(&mut self) -> Result<(usize, Option<Taken>), Failure> {
-        Ok((self.slave, self.pages.next().await?))
+    /// The slave's next page, with the slave's number; waits so long at most.
+    pub(super) async fn next(&mut self, patience: Option<Duration>) -> Result<(usize, Next), Failure> {
+        let next = match patience {
+            None => self.pages.next().await?,
+            Some(patience) => match tokio::time::timeout(patience, self.pages.next()).await {
+                Ok(next) => next?,
+                Err(_) => return Ok((self.slave, Next::Late)),
+            },
+        };
+        Ok((self.slave, next.map_or(Next::End, Next::Page)))
     }
 
     /// Whether the master had been read whole before this lane began.
@@ -89,7 +108,7 @@ impl Lane {
     /// Whether this side is to be read next. A lane that waits for the master's stream wants nothing.
     pub(super) fn wants(&self, stream: Stream) -> bool {
         match &self.way {
-            _ if self.feeding == Feeding::Waiting => false,
+            _ if matches!(self.feeding, Feeding::Waiting | Feeding::LeftBehind) => false,
             Way::Join(join) => join.wants(stream),
             Way::Lookup { .. } => self.reach(stream).read != Mark::End,
         }
