@@ -153,7 +153,7 @@ fn digest(item: &Item, digester: &Digester, random: &mut StdRng) -> u128 {
 }
 
 proptest! {
-    #![proptest_config(cases(512))]
+    #![proptest_config(cases(256))]
 
     #[test]
     fn the_fast_reader_gives_the_entries_of_typed_items(

@@ -3,15 +3,16 @@
 //! The SDK takes fifteen allocations for a small item; here an attribute is mostly hashed where it lies, which is
 //! what the canonical text in [`crate::domain::digest`] is made for. Nothing is taken on trust: a body that is not
 //! exactly what it should be is refused as [`Unreadable`], and the same answer is then read by the SDK, so that a
-//! surprise costs time and never makes a result wrong. One thing is not looked for, because no service sends it: an
-//! attribute that is in its item twice.
+//! surprise costs time and never makes a result wrong. Two things are not looked for: an attribute that is in its item
+//! twice, which no service sends, and whether what is ignored as a whole is more than JSON.
 //!
-//! - `cursor`, `escapes`: JSON text, its strings where they lie.
+//! - `cursor`, `escapes`, `base64`: JSON text, its strings where they lie.
 //! - `items`: from DynamoDB JSON to digests and keys.
 //! - `answer`: the fields around the items.
 //! - `interceptor`: how the SDK is made to hand its bytes over.
 
 mod answer;
+mod base64;
 mod cursor;
 mod escapes;
 mod interceptor;

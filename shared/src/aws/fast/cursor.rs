@@ -1,4 +1,6 @@
 //! A place in JSON text that moves forward and copies nothing: tokens, strings where they lie, values as a whole.
+//!
+//! What every attribute passes through is inlined by force, so that the place stays in a register.
 
 use std::borrow::Cow;
 
@@ -135,6 +137,14 @@ impl<'a> Cursor<'a> {
     /// The next character that is no white space.
     #[inline(always)]
     pub(super) fn peek(&mut self) -> Result<u8, Refused> {
+        match self.text.as_bytes().get(self.at) {
+            Some(token) if *token > b' ' => Ok(*token),
+            _ => self.behind_space(),
+        }
+    }
+
+    #[inline(never)]
+    fn behind_space(&mut self) -> Result<u8, Refused> {
         loop {
             match self.text.as_bytes().get(self.at) {
                 Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
@@ -236,14 +246,10 @@ impl<'a> Cursor<'a> {
 
     #[inline(always)]
     fn look_into(&mut self, block: usize) -> Option<()> {
-        let rest = self.text.as_bytes().get(block * BLOCK..).filter(|rest| !rest.is_empty())?;
+        let rest = self.text.as_bytes().get(block * BLOCK..)?;
         self.marks = match rest.first_chunk() {
             Some(whole) => quotes_and_backslashes(whole),
-            None => {
-                let mut last = [0; BLOCK];
-                last[..rest.len()].copy_from_slice(rest);
-                quotes_and_backslashes(&last)
-            }
+            None => quotes_and_backslashes(&padded(rest)?),
         };
         self.block = block;
         Some(())
@@ -316,6 +322,14 @@ impl<'a> Cursor<'a> {
         self.at += digits;
         digits > 0
     }
+}
+
+/// The last block, unless it is empty.
+#[cold]
+fn padded(rest: &[u8]) -> Option<[u8; BLOCK]> {
+    let mut block = [0; BLOCK];
+    block.get_mut(..rest.len()).filter(|block| !block.is_empty())?.copy_from_slice(rest);
+    Some(block)
 }
 
 /// A fold over all bytes, unlike a search, is vectorised.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::Unreadable;
+use super::base64::is_base64;
 use super::cursor::{Cursor, MAX_DEPTH, Raw, Refused, Spelling};
 use super::escapes;
 use crate::domain::digest::{Digest, Digester, Role};
@@ -137,6 +138,7 @@ impl<'a> Items<'a> {
     }
 
     /// The hash of an attribute that is ignored in part: only typed values know their paths.
+    #[cold]
     fn typed(&mut self, name: Raw) -> Result<u128, Refused> {
         self.cursor.expect(b':', "a name without a value")?;
         let json = self.cursor.value()?;
@@ -165,6 +167,7 @@ impl<'a> Items<'a> {
         Ok(Opened { tag, lies })
     }
 
+    #[inline(never)]
     fn open_other(&mut self, lies: bool) -> Result<Opened, Refused> {
         let start = self.cursor.at();
         self.cursor.expect(b':', "a name without a value")?;
@@ -194,6 +197,7 @@ impl<'a> Items<'a> {
     }
 
     /// The hash of a value of which the content comes next, to behind its brace.
+    #[inline(never)]
     fn content(&mut self, name: Name, opened: Opened, depth: usize) -> Result<u128, Refused> {
         let hash = match opened.tag {
             Tag::S | Tag::N | Tag::B => self.text(name, opened)?.0,
@@ -228,6 +232,7 @@ impl<'a> Items<'a> {
     }
 
     /// The hash of a text that does not lie in the body in its canonical spelling, or not behind its name.
+    #[inline(never)]
     fn respelt(&mut self, name: Name, tag: Tag, raw: Raw) -> Result<u128, Refused> {
         self.spell(name, tag)?;
         match tag {
@@ -375,29 +380,3 @@ fn push_decimal(number: usize, text: &mut Vec<u8>) {
     }
     text.push(b"0123456789"[number % 10]);
 }
-
-/// Whether a text is base64 in its one canonical spelling.
-fn is_base64(text: &str) -> bool {
-    let (quads, rest) = text.as_bytes().as_chunks::<4>();
-    let Some((last, whole)) = quads.split_last() else { return rest.is_empty() };
-    let digits = |digits: &[u8]| digits.iter().fold(0, |all, byte| all | BASE64[usize::from(*byte)]);
-    let ends_well = match last {
-        // The bits that fill up the last digit are zero.
-        [first, second, b'=', b'='] => digits(&[*first, *second]) < 64 && BASE64[usize::from(*second)] % 16 == 0,
-        [start @ .., b'='] => digits(start) < 64 && BASE64[usize::from(start[2])] % 4 == 0,
-        digits_only => digits(digits_only) < 64,
-    };
-    rest.is_empty() && ends_well && digits(whole.as_flattened()) < 64
-}
-
-/// The value of each digit, and 64 for what is none.
-const BASE64: [u8; 256] = {
-    let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut values = [64; 256];
-    let mut value = 0;
-    while value < 64 {
-        values[digits[value as usize] as usize] = value;
-        value += 1;
-    }
-    values
-};
