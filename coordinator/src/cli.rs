@@ -125,7 +125,7 @@ pub struct SyncArgs {
     /// Put items that differ
     #[arg(long, help_heading = "Repair")]
     pub write_differing: bool,
-    /// Look for items that only a slave has: one more scan of each slave
+    /// Look for items that only a slave has; `paired` finds them anyway, `lookup` scans each slave once more
     #[arg(long, help_heading = "Repair")]
     pub scan_for_extra: bool,
     /// Delete items that only a slave has; implies --scan-for-extra

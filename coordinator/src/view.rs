@@ -36,6 +36,13 @@ pub fn summary(summary: &Summary) -> String {
         Some(ended_at) => format!("started {started_at}, ended {ended_at}"),
         None => format!("started {started_at}, last moved {updated_at}"),
     });
+    for slave in slaves.iter().filter(|slave| slave.gave_way > 0) {
+        lines.push(format!(
+            "{} of {} gave up on the paired scan and looked its keys up instead: its scan did not follow the master's",
+            counted(slave.gave_way, "segment"),
+            slave.table
+        ));
+    }
     for error in errors {
         lines.push(format!("failed: {} segment {}: {}", error.pass, error.segment, error.error));
     }
@@ -95,6 +102,10 @@ pub fn discrepancy(line: &Discrepancy) -> String {
         text.push_str(&format!("\n    master {}\n    slave  {}", side(&values.master), side(&values.slave)));
     }
     text
+}
+
+fn counted(n: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(n), if n == 1 { "" } else { "s" })
 }
 
 /// A number with its thousands apart.

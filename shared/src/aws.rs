@@ -3,6 +3,7 @@
 //! - [`clients`]: whose credentials, which region, which endpoint, which retries and timeouts.
 //! - [`classify`]: what an SDK error means.
 //! - [`dynamodb`], [`sqs`], [`s3`]: the adapters of the three ports.
+//! - [`fast`]: digests of items straight from the bytes of an answer.
 
 #[cfg(test)]
 mod canned;
@@ -12,5 +13,6 @@ mod convert;
 mod credentials;
 pub mod dynamodb;
 mod expression;
+pub mod fast;
 pub mod s3;
 pub mod sqs;

@@ -21,6 +21,11 @@ pub trait Hooks: Send + Sync {
     /// The attributes that differ, or `None` to leave it to dynamend's own comparison.
     ///
     /// `Some` of an empty list says that the items are equal. Attributes that are ignored are still in the items.
+    ///
+    /// A paired scan asks only about items that are not the same by dynamend's own rule, so there this can excuse a
+    /// difference and not find one. A rule that is to find more needs [`StrategyChoice::Lookup`].
+    ///
+    /// [`StrategyChoice::Lookup`]: shared::domain::job::StrategyChoice::Lookup
     fn differing(&self, master: &Item, slave: &Item) -> Option<Vec<String>> {
         let _ = (master, slave);
         None

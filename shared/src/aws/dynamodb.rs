@@ -2,6 +2,10 @@
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
+use aws_sdk_dynamodb::operation::batch_get_item::builders::BatchGetItemFluentBuilder;
+use aws_sdk_dynamodb::operation::scan::ScanOutput;
+use aws_sdk_dynamodb::operation::scan::builders::ScanFluentBuilder;
 use aws_sdk_dynamodb::types::{
     ConsumedCapacity, DeleteRequest, KeysAndAttributes, PutRequest, ReturnConsumedCapacity, ScalarAttributeType,
     TableDescription, TableStatus, WriteRequest,
@@ -14,14 +18,17 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use super::classify;
 use super::convert::{SdkItem, Unreadable, item_from_sdk, item_to_sdk};
 use super::expression::{Expression, projection};
+use super::fast::{self, GotPage};
 use crate::domain::condition::{Condition, Write};
+use crate::domain::digest::Digester;
 use crate::domain::job::Consistency;
 use crate::domain::key::{Key, KeyAttribute, KeySchema, KeyType};
 use crate::domain::table_ref::TableRef;
 use crate::domain::value::{Item, Value};
 use crate::ports::failure::{Failure, FailureKind};
 use crate::ports::table::{
-    Applied, Batch, Description, GetRequest, Got, Page, Readiness, ScanRequest, Table, WriteAnswer,
+    Applied, Batch, Content, Description, EntryPage, GetRequest, Got, GotEntries, Page, Readiness, ScanRequest, Table,
+    WriteAnswer, got_of_entries, page_of_entries,
 };
 
 /// One table, reached through one client.
@@ -63,13 +70,67 @@ impl DynamoTable {
     }
 
     /// Finds what the service hands back among what was asked for, however the numbers in it are spelt.
-    fn asked_for(&self, operation: &'static str, keys: &[&Key], returned: SdkItem) -> Result<Key, Failure> {
-        let returned = self.item(operation, returned)?;
+    fn asked_for(&self, operation: &'static str, keys: &[&Key], returned: &Item) -> Result<Key, Failure> {
         let schema = keys.first().and_then(|key| schema_of(key));
-        let returned = schema.and_then(|schema| Key::of(&schema, &returned).ok());
+        let returned = schema.and_then(|schema| Key::of(&schema, returned).ok());
         let found = keys.iter().find(|key| Some(**key) == returned.as_ref());
         let unknown = || self.failure(operation, FailureKind::Unavailable, "a key came back that was not asked for");
         found.map(|key| (*key).clone()).ok_or_else(unknown)
+    }
+
+    fn scan(&self, request: &ScanRequest) -> ScanFluentBuilder {
+        let (projection, names) = projection(&request.content);
+        self.client
+            .scan()
+            .table_name(self.table.request_name())
+            .segment(clamped(request.segment))
+            .total_segments(clamped(request.total_segments))
+            .set_exclusive_start_key(request.after.as_ref().map(|key| item_to_sdk(&key.to_item())))
+            .set_limit(request.limit.map(|limit| clamped(limit.max(1))))
+            .consistent_read(request.consistency == Consistency::Strong)
+            .set_projection_expression(projection)
+            .set_expression_attribute_names(names)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+    }
+
+    fn page(&self, answer: ScanOutput) -> Result<Page, Failure> {
+        let next = answer.last_evaluated_key.filter(|key| !key.is_empty());
+        Ok(Page {
+            items: self.items("Scan", answer.items.unwrap_or_default())?,
+            next: next.map(|key| self.item("Scan", key)).transpose()?,
+            read_units: units(answer.consumed_capacity.as_ref()),
+        })
+    }
+
+    fn batch_get(&self, request: &GetRequest) -> Result<BatchGetItemFluentBuilder, Failure> {
+        let (projection, names) = projection(&request.content);
+        let keys = request.keys.iter().map(|key| item_to_sdk(&key.to_item())).collect();
+        let keys = KeysAndAttributes::builder()
+            .set_keys(Some(keys))
+            .consistent_read(request.consistency == Consistency::Strong)
+            .set_projection_expression(projection)
+            .set_expression_attribute_names(names)
+            .build()
+            .map_err(|error| self.failure("BatchGetItem", FailureKind::Invalid, error.to_string()))?;
+        let builder = self.client.batch_get_item().request_items(self.table.request_name(), keys);
+        Ok(builder.return_consumed_capacity(ReturnConsumedCapacity::Total))
+    }
+
+    fn got(&self, request: &GetRequest, answer: BatchGetItemOutput) -> Result<Got, Failure> {
+        // Only one table was asked for, so it does not matter which of its names the answer uses.
+        let items = answer.responses.unwrap_or_default().into_values().flatten().collect();
+        let unprocessed = answer.unprocessed_keys.unwrap_or_default().into_values().flat_map(|keys| keys.keys);
+        let unprocessed = self.items("BatchGetItem", unprocessed.collect())?;
+        Ok(Got {
+            items: self.items("BatchGetItem", items)?,
+            unprocessed: self.unprocessed(request, unprocessed)?,
+            read_units: total_units(answer.consumed_capacity.as_deref()),
+        })
+    }
+
+    fn unprocessed(&self, request: &GetRequest, returned: Vec<Item>) -> Result<Vec<Key>, Failure> {
+        let asked: Vec<&Key> = request.keys.iter().collect();
+        returned.iter().map(|key| self.asked_for("BatchGetItem", &asked, key)).collect()
     }
 
     async fn put(&self, item: &Item, condition: Expression) -> Result<WriteAnswer, Failure> {
@@ -162,62 +223,41 @@ impl Table for DynamoTable {
     }
 
     async fn scan_page(&self, request: &ScanRequest) -> Result<Page, Failure> {
-        let (projection, names) = projection(&request.content);
-        let answer = self
-            .client
-            .scan()
-            .table_name(self.table.request_name())
-            .segment(clamped(request.segment))
-            .total_segments(clamped(request.total_segments))
-            .set_exclusive_start_key(request.after.as_ref().map(|key| item_to_sdk(&key.to_item())))
-            .set_limit(request.limit.map(|limit| clamped(limit.max(1))))
-            .consistent_read(request.consistency == Consistency::Strong)
-            .set_projection_expression(projection)
-            .set_expression_attribute_names(names)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await
-            .map_err(|error| self.failed("Scan", &error))?;
-        let next = answer.last_evaluated_key.filter(|key| !key.is_empty());
-        Ok(Page {
-            items: self.items("Scan", answer.items.unwrap_or_default())?,
-            next: next.map(|key| self.item("Scan", key)).transpose()?,
-            read_units: units(answer.consumed_capacity.as_ref()),
-        })
+        let answer = self.scan(request).send().await.map_err(|error| self.failed("Scan", &error))?;
+        self.page(answer)
     }
 
     async fn get_many(&self, request: &GetRequest) -> Result<Got, Failure> {
         if request.keys.is_empty() {
             return Ok(Got::default());
         }
-        let (projection, names) = projection(&request.content);
-        let keys = request.keys.iter().map(|key| item_to_sdk(&key.to_item())).collect();
-        let keys = KeysAndAttributes::builder()
-            .set_keys(Some(keys))
-            .consistent_read(request.consistency == Consistency::Strong)
-            .set_projection_expression(projection)
-            .set_expression_attribute_names(names)
-            .build()
-            .map_err(|error| self.failure("BatchGetItem", FailureKind::Invalid, error.to_string()))?;
-        let answer = self
-            .client
-            .batch_get_item()
-            .request_items(self.table.request_name(), keys)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await
-            .map_err(|error| self.failed("BatchGetItem", &error))?;
-        // Only one table was asked for, so it does not matter which of its names the answer uses.
-        let items = answer.responses.unwrap_or_default().into_values().flatten().collect();
-        let unprocessed = answer.unprocessed_keys.unwrap_or_default().into_values().flat_map(|keys| keys.keys);
-        let asked: Vec<&Key> = request.keys.iter().collect();
-        Ok(Got {
-            items: self.items("BatchGetItem", items)?,
-            unprocessed: unprocessed
-                .map(|key| self.asked_for("BatchGetItem", &asked, key))
-                .collect::<Result<_, _>>()?,
-            read_units: total_units(answer.consumed_capacity.as_deref()),
-        })
+        let answer = self.batch_get(request)?.send().await.map_err(|error| self.failed("BatchGetItem", &error))?;
+        self.got(request, answer)
+    }
+
+    async fn scan_entries(&self, request: &ScanRequest, digester: &Digester) -> Result<EntryPage, Failure> {
+        let (request, fast) = (ScanRequest { content: Content::Items, ..request.clone() }, fast::scanned(digester));
+        let answer = self.scan(&request).customize().interceptor(fast.clone()).send().await;
+        let answer = answer.map_err(|error| self.failed("Scan", &error))?;
+        match fast.take() {
+            Some(page) => Ok(page),
+            None => page_of_entries(self.page(answer)?, digester),
+        }
+    }
+
+    async fn get_entries(&self, request: &GetRequest, digester: &Digester) -> Result<GotEntries, Failure> {
+        if request.keys.is_empty() {
+            return Ok(GotEntries::default());
+        }
+        let (request, fast) = (GetRequest { content: Content::Items, ..request.clone() }, fast::got(digester));
+        let answer = self.batch_get(&request)?.customize().interceptor(fast.clone()).send().await;
+        let answer = answer.map_err(|error| self.failed("BatchGetItem", &error))?;
+        match fast.take() {
+            Some(GotPage { entries, unprocessed, read_units }) => {
+                Ok(GotEntries { entries, unprocessed: self.unprocessed(&request, unprocessed)?, read_units })
+            }
+            None => got_of_entries(self.got(&request, answer)?, digester),
+        }
     }
 
     async fn write_if(&self, write: &Write, condition: &Condition) -> Result<WriteAnswer, Failure> {
@@ -255,7 +295,8 @@ impl Table for DynamoTable {
                 unprocessed.push(Write::Put(self.item("BatchWriteItem", put.item)?));
             }
             if let Some(delete) = delete_request {
-                unprocessed.push(Write::Delete(self.asked_for("BatchWriteItem", &deletes, delete.key)?));
+                let key = self.item("BatchWriteItem", delete.key)?;
+                unprocessed.push(Write::Delete(self.asked_for("BatchWriteItem", &deletes, &key)?));
             }
         }
         Ok(Batch { unprocessed, write_units: total_units(answer.consumed_capacity.as_deref()) })
@@ -326,8 +367,10 @@ mod tests {
 
     use super::*;
     use crate::aws::canned::{Answer, Canned};
+    use crate::domain::compare::Ignore;
+    use crate::domain::entries::Entries;
     use crate::domain::number::Number;
-    use crate::ports::table::Content;
+    use crate::ports::table::{digests_of_got, digests_of_page};
 
     fn schema() -> KeySchema {
         KeySchema {
@@ -438,7 +481,7 @@ mod tests {
         let (table, _running) = emulated().await;
         let seen = item("1", &every_type());
         let _ = table.write_many(&[Write::Put(seen.clone())]).await.unwrap();
-        let unchanged = Condition::unchanged(&schema(), &seen, None, &crate::domain::compare::Ignore::default());
+        let unchanged = Condition::unchanged(&schema(), &seen, None, &Ignore::default());
 
         let changed = item("1", &[("s", Value::S("new".into()))]);
         let first = table.write_if(&Write::Put(changed), &unchanged).await.unwrap();
@@ -484,6 +527,93 @@ mod tests {
         let writes = [Write::Delete(key("1")), Write::Put(item("2", &[])), Write::Delete(key("3"))];
         let left = canned(&Canned::new([Answer::new(200, body)])).write_many(&writes).await.unwrap();
         assert_eq!(left.unprocessed, writes[..2]);
+    }
+
+    #[tokio::test]
+    async fn entries_are_those_of_the_items_on_every_page_and_by_key() {
+        let (table, _running) = emulated().await;
+        let items: Vec<Item> = (0..5).map(|n| item(&format!("{n}.50"), &every_type())).collect();
+        let writes: Vec<Write> = items.iter().cloned().map(Write::Put).collect();
+        let _ = table.write_many(&writes).await.unwrap();
+        let digester = Digester::new(&schema(), &Ignore::new(&["m.deep".to_owned(), "s".to_owned()]), 42);
+
+        let (mut after, mut seen) = (None, 0);
+        loop {
+            let request = whole(after, Some(2), Content::Items);
+            let page = table.scan_entries(&request, &digester).await.unwrap();
+            assert_eq!(page, digests_of_page(&table, &request, &digester).await.unwrap());
+            assert!(page.read_units > 0.0);
+            seen += page.entries.len();
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, 5);
+
+        let keys = vec![key("0.5"), key("9"), key("45e-1")];
+        let request = GetRequest { keys, consistency: Consistency::Strong, content: Content::Keys(schema()) };
+        let got = table.get_entries(&request, &digester).await.unwrap();
+        let slow = digests_of_got(&table, &request, &digester).await.unwrap();
+        let sorted = |entries: &Entries| {
+            let mut digests: Vec<(u128, u128)> = entries.digests().iter().map(|one| (one.key, one.item)).collect();
+            digests.sort_unstable();
+            digests
+        };
+        assert_eq!((sorted(&got.entries), got.read_units), (sorted(&slow.entries), slow.read_units));
+        assert_eq!(got.entries.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn entries_fail_as_items_do_and_come_however_the_answer_is_read() {
+        let digester = Digester::new(&schema(), &Ignore::default(), 42);
+        let request = whole(None, None, Content::Items);
+        let busy = r#"{"__type":"x#ProvisionedThroughputExceededException","message":"Slow down."}"#;
+        let odd = r#"{"Items":[{"name":{"S":"a"},"at":{"N":"1"},"x":{"NULL":false}}],"Count":1}"#;
+        for (status, body) in [
+            (400, busy),
+            (500, r#"{"__type":"x#InternalServerError"}"#),
+            (400, r#"{"__type":"x#ResourceNotFoundException"}"#),
+            (200, "<html>"),
+            (200, r#"{"Items":[{"name":{"S":"a"}}]}"#),
+            (200, r#"{"Items":[{"name":{"S":"a"},"at":{"N":"one"}}]}"#),
+            (200, odd),
+        ] {
+            let table = canned(&Canned::new([Answer::new(status, body), Answer::new(status, body)]));
+            let fast = table.scan_entries(&request, &digester).await;
+            let slow = digests_of_page(&table, &request, &digester).await;
+            match (fast, slow) {
+                (Ok(fast), Ok(slow)) => assert_eq!((fast.entries.len(), body), (1, odd), "{slow:?}"),
+                (Err(fast), Err(slow)) => assert_eq!((fast.kind, fast.message), (slow.kind, slow.message), "{body}"),
+                (fast, slow) => panic!("{fast:?} and {slow:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn unprocessed_keys_of_entries_are_the_ones_that_were_asked_for() {
+        let digester = Digester::new(&schema(), &Ignore::default(), 42);
+        let request =
+            GetRequest { keys: vec![key("2"), key("1")], consistency: Consistency::Eventual, content: Content::Items };
+        let answer = |unprocessed: &str| {
+            Answer::new(
+                200,
+                format!(
+                    r#"{{"Responses":{{"orders":[{{"at":{{"N":"2"}},"name":{{"S":"a"}}}}]}},"UnprocessedKeys":{{"orders":
+                        {{"Keys":[{unprocessed}]}}}},"ConsumedCapacity":[{{"TableName":"orders","CapacityUnits":1.5}}]}}"#
+                ),
+            )
+        };
+
+        let left = answer(r#"{"name":{"S":"a"},"at":{"N":"1E0"}}"#);
+        let table = canned(&Canned::new([left.clone(), left, answer(r#"{"name":{"S":"b"},"at":{"N":"1"}}"#)]));
+        let got = table.get_entries(&request, &digester).await.unwrap();
+        assert_eq!((got.entries.len(), &got.unprocessed, got.read_units), (1, &vec![key("1")], 1.5));
+        assert_eq!(got, digests_of_got(&table, &request, &digester).await.unwrap());
+        let failure = table.get_entries(&request, &digester).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Unavailable);
+        let none = GetRequest { keys: Vec::new(), ..request };
+        assert_eq!(table.get_entries(&none, &digester).await.unwrap(), GotEntries::default());
     }
 
     #[tokio::test]

@@ -43,6 +43,7 @@ impl Ignore {
     }
 
     /// Whether this top-level attribute as a whole does not count.
+    #[inline]
     #[must_use]
     pub fn covers_attribute(&self, name: &str) -> bool {
         name.starts_with(GLOBAL_TABLE_PREFIX)
@@ -53,6 +54,7 @@ impl Ignore {
     }
 
     /// Whether something below this top-level attribute does not count.
+    #[inline]
     #[must_use]
     pub fn reaches_into(&self, name: &str) -> bool {
         self.rules

@@ -74,6 +74,7 @@ impl Digester {
     }
 
     /// What a top-level attribute is to the comparison.
+    #[inline]
     #[must_use]
     pub fn role(&self, name: &str) -> Role {
         if name == self.schema.partition.name {
@@ -112,6 +113,7 @@ impl Digester {
     }
 
     /// The hash of a canonical text.
+    #[inline]
     #[must_use]
     pub fn hash(&self, canonical: &[u8]) -> u128 {
         xxh3_128_with_seed(canonical, self.seed)

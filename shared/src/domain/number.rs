@@ -95,7 +95,7 @@ impl fmt::Display for Number {
 /// after one look at them.
 #[must_use]
 pub fn normalized(text: &str) -> Option<Cow<'_, str>> {
-    if is_normal(text.as_bytes()) {
+    if is_normal(text) {
         return Some(Cow::Borrowed(text));
     }
     let Canonical { negative, digits, exponent } = canonical(text)?;
@@ -120,8 +120,11 @@ pub fn normalized(text: &str) -> Option<Cow<'_, str>> {
     }))
 }
 
-/// Whether a text is a plain decimal without anything superfluous.
-fn is_normal(text: &[u8]) -> bool {
+/// Whether a text is a number in the spelling that [`normalized`] gives it, and plain.
+#[inline]
+#[must_use]
+pub fn is_normal(text: &str) -> bool {
+    let text = text.as_bytes();
     if text.len() > LONGEST_PLAIN {
         return false;
     }

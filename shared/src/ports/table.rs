@@ -231,14 +231,8 @@ pub async fn digests_of_page<T: Table + ?Sized>(
     request: &ScanRequest,
     digester: &Digester,
 ) -> Result<EntryPage, Failure> {
-    let Page { items, next, read_units } =
-        table.scan_page(&ScanRequest { content: Content::Items, ..request.clone() }).await?;
-    let next = next.map(|item| Key::of(digester.schema(), &item)).transpose();
-    Ok(EntryPage {
-        entries: reduced("Scan", &items, digester)?,
-        next: next.map_err(|error| odd("Scan", error.to_string()))?,
-        read_units,
-    })
+    let request = ScanRequest { content: Content::Items, ..request.clone() };
+    page_of_entries(table.scan_page(&request).await?, digester)
 }
 
 /// Items read by their keys and then reduced.
@@ -250,8 +244,30 @@ pub async fn digests_of_got<T: Table + ?Sized>(
     request: &GetRequest,
     digester: &Digester,
 ) -> Result<GotEntries, Failure> {
-    let Got { items, unprocessed, read_units } =
-        table.get_many(&GetRequest { content: Content::Items, ..request.clone() }).await?;
+    let request = GetRequest { content: Content::Items, ..request.clone() };
+    got_of_entries(table.get_many(&request).await?, digester)
+}
+
+/// Reduces a page.
+///
+/// # Errors
+/// `Invalid` when an item does not have the key.
+pub fn page_of_entries(page: Page, digester: &Digester) -> Result<EntryPage, Failure> {
+    let Page { items, next, read_units } = page;
+    let next = next.map(|item| Key::of(digester.schema(), &item)).transpose();
+    Ok(EntryPage {
+        entries: reduced("Scan", &items, digester)?,
+        next: next.map_err(|error| odd("Scan", error.to_string()))?,
+        read_units,
+    })
+}
+
+/// Reduces what came back of reads by key.
+///
+/// # Errors
+/// `Invalid` when an item does not have the key.
+pub fn got_of_entries(got: Got, digester: &Digester) -> Result<GotEntries, Failure> {
+    let Got { items, unprocessed, read_units } = got;
     Ok(GotEntries { entries: reduced("BatchGetItem", &items, digester)?, unprocessed, read_units })
 }
 

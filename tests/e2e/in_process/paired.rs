@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 use shared::domain::checkpoint::{Mark, Method, Position};
 use shared::domain::decide::Policy;
 use shared::domain::job::{Confirm, Strategy, StrategyChoice, SyncSettings};
@@ -16,7 +18,9 @@ use shared::local::memory::MemoryStore;
 use shared::local::table::MemoryTable;
 use shared::ports::faulty::{FaultPlan, Moment};
 use shared::ports::table::Table as _;
-use tests::generate::{Pair, Shares, cases, pair_of_tables, schema};
+use tests::generate::{Pair, Shares, cases, pair_of_tables, schema, table};
+use tests::oracle::{Differences, key_text};
+use tests::vary::mutate;
 use tests::watch::{Access, Call, Watch};
 use tests::world::{DRY_RUN, Job, PAST_THE_LEASE, REPAIR, Worker, World};
 
@@ -49,12 +53,7 @@ fn small(n: u32, version: &str) -> Item {
 }
 
 /// Each difference of the tables is in the report, whatever had to be read twice.
-fn assert_finds_all(
-    world: &World,
-    report: &tests::world::Report,
-    policy: Policy,
-    before: &[tests::oracle::Differences],
-) {
+fn assert_finds_all(world: &World, report: &tests::world::Report, policy: Policy, before: &[Differences]) {
     for slave in &report.summary.slaves {
         assert_eq!(slave.compared, world.tables[0].len() as u64);
         assert_eq!(slave.compared, slave.identical + slave.missing + slave.differing);
@@ -90,6 +89,34 @@ fn whatever_the_order_of_the_tables_the_result_is_that_of_brute_force() {
         Ok(())
     });
     outcome.unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_difference_is_found_wherever_it_lies() {
+    // With a sort key, four items make a collection; pages have five.
+    let schema = schema(KeyType::S, Some(KeyType::N));
+    let items = table(&schema, 7, 30);
+    let mut random = StdRng::seed_from_u64(7);
+    let key = |item: &Item| key_text(&schema, item);
+    for at in 0..items.len() {
+        let without: Vec<Item> =
+            items.iter().enumerate().filter(|(n, _)| *n != at).map(|(_, item)| item.clone()).collect();
+        let mut changed = items.clone();
+        let (mutated, name) = mutate(&items[at], &schema, &mut random);
+        changed[at] = mutated;
+        let found = key(&items[at]);
+        let missing = Differences { missing: [found.clone()].into(), ..Differences::default() };
+        let extra = Differences { extra: [found.clone()].into(), ..Differences::default() };
+        let differing = Differences { differing: [(found, [name].into())].into(), ..Differences::default() };
+        for (master, slave, expected) in
+            [(&items, &without, missing), (&without, &items, extra), (&items, &changed, differing)]
+        {
+            let world = World::new(&schema, [master.as_slice(), slave.as_slice()], 5);
+            let report = world.sync(2, settings(REPAIR), &Worker::default()).await;
+            report.assert_exact(&[expected], REPAIR, master.len());
+            world.assert_in_step();
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
