@@ -204,8 +204,12 @@ impl Settings {
         for table in &args.slaves {
             refuse_unknown_region(table, &slave)?;
         }
-        let side =
-            |table: &TableRef, access: &Access| Side { table: table.clone(), table_id: None, access: access.clone() };
+        let side = |table: &TableRef, access: &Access| Side {
+            table: table.clone(),
+            table_id: None,
+            size: None,
+            access: access.clone(),
+        };
         Ok((side(&args.master, &master), args.slaves.iter().map(|table| side(table, &slave)).collect()))
     }
 }

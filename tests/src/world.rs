@@ -145,6 +145,7 @@ impl World {
         let side = |name: String| Side {
             table: name.parse().expect("it is a name"),
             table_id: None,
+            size: None,
             access: shared::domain::job::Access::default(),
         };
         let request = SyncRequest {

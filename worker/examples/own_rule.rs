@@ -137,7 +137,7 @@ fn table(prices: &[(&str, &str)]) -> Result<Arc<MemoryTable>, Box<dyn Error>> {
 }
 
 fn side(name: &str) -> Result<Side, Box<dyn Error>> {
-    Ok(Side { table: name.parse()?, table_id: None, access: Access::default() })
+    Ok(Side { table: name.parse()?, table_id: None, size: None, access: Access::default() })
 }
 
 #[expect(clippy::print_stdout, reason = "an example shows its result")]

@@ -127,7 +127,7 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
     }
     let total = match segments {
         Segments::Fixed(total) => total,
-        Segments::Auto { at_once } => planned_segments(of_master.size_bytes, at_once),
+        Segments::Auto { at_once } => planned_segments(of_master.size.bytes, at_once),
     };
     let named = only_segments.iter().map(SegmentSet::highest).chain(starting_keys.keys().copied());
     if let Some(segment) = named.max().filter(|&segment| segment >= total) {

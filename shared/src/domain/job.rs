@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::cost::TableSize;
 use super::decide::Policy;
 use super::key::KeySchema;
 use super::segment::{SegmentSet, strided};
@@ -28,6 +29,9 @@ pub struct Side {
     /// The id the table had when the job was made; another id means that it was replaced since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table_id: Option<String>,
+    /// The size it had then; estimates rest on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<TableSize>,
     /// How it is reached.
     #[serde(default)]
     pub access: Access,
