@@ -16,6 +16,7 @@ pub mod job;
 pub mod json;
 pub mod key;
 pub mod number;
+pub mod sample;
 pub mod segment;
 pub mod summary;
 pub mod table_ref;

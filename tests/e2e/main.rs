@@ -8,6 +8,7 @@ mod contracts;
 mod domain;
 mod embedded;
 mod emulators;
+mod estimate;
 mod fleet;
 mod fleet_messages;
 mod fleet_resume;

@@ -154,6 +154,7 @@ impl World {
             slaves: (1..self.tables.len()).map(|n| side(format!("eu-west-{n}:table-{n}"))).collect(),
             segments: Segments::Fixed(segments),
             only_segments: None,
+            sample: None,
             starting_keys: BTreeMap::new(),
             settings,
         };

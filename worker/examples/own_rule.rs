@@ -87,6 +87,7 @@ pub(crate) async fn run() -> Result<Told, Box<dyn Error>> {
         slaves: vec![side("eu-west-1:orders")?],
         segments: Segments::Fixed(2),
         only_segments: None,
+        sample: None,
         starting_keys: Default::default(),
         settings: SyncSettings {
             policy: Policy { missing: Handling::Repair, differing: Handling::Repair, ..Policy::default() },

@@ -116,6 +116,7 @@ impl Demo {
             slaves: vec![side(SLAVE)?],
             segments: Segments::Fixed(SEGMENTS),
             only_segments: None,
+            sample: None,
             starting_keys: std::collections::BTreeMap::new(),
             settings: SyncSettings {
                 policy,

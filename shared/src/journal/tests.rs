@@ -49,6 +49,7 @@ fn manifest() -> Manifest {
         key_schema: contract::table::schema(),
         total_segments: 8,
         only_segments: None,
+        sample: None,
         starting_keys: Default::default(),
         strategies: Vec::new(),
         sync: SyncSettings::default(),
