@@ -37,7 +37,8 @@ fn faulty(store: &Arc<MemoryStore>, plan: FaultPlan) -> Journal {
 }
 
 fn manifest() -> Manifest {
-    let side = |name: &str| Side { table: name.parse().unwrap(), table_id: None, access: Default::default() };
+    let side =
+        |name: &str| Side { table: name.parse().unwrap(), table_id: None, size: None, access: Default::default() };
     Manifest {
         version: MANIFEST_VERSION,
         job: "J".to_owned(),
@@ -48,6 +49,7 @@ fn manifest() -> Manifest {
         key_schema: contract::table::schema(),
         total_segments: 8,
         only_segments: None,
+        sample: None,
         starting_keys: Default::default(),
         strategies: Vec::new(),
         sync: SyncSettings::default(),

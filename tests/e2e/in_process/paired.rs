@@ -151,7 +151,7 @@ async fn tables_that_agree_cost_what_their_scans_cost() {
         let world = world(&vec![&pair; slaves], &vec![0; slaves + 1], usize::MAX);
         let report = world.sync(4, settings(REPAIR), &Worker::default()).await;
 
-        let bytes = world.tables[0].describe().await.unwrap().size_bytes;
+        let bytes = world.tables[0].describe().await.unwrap().size.bytes;
         #[expect(clippy::cast_precision_loss, reason = "it is small")]
         let bare = bytes as f64 / 4096.0 / 2.0;
         for (table, consumed) in &report.summary.consumed {
