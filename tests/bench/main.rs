@@ -1,189 +1,58 @@
-//! The benchmark of the main job, in one command: `cargo bench -p tests`.
+//! The benchmarks, in one command: `cargo bench -p tests`, or one part of them: `cargo bench -p tests -- paired-cpu`.
 //!
 //! Everything is compared within one run and printed as ratios where there is something to compare with. Nothing is
 //! asserted: the machine decides. `DYNAMEND_BENCH_ITEMS` sets the size of the large tables (1,000,000).
+//!
+//! - [`main_job`]: segments, slaves and pages that wait together, enqueueing, and a worker's memory.
+//! - [`paired`]: what the paired scan costs in read units, CPU and memory, and what more workers give it.
+//! - [`replay`]: tables of any size that are made up while they are read, as a process; [`fetch`]: a client that throws
+//!   them away; [`delay`]: a service far away; [`usage`]: what a process took.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod delay;
+mod fetch;
+mod main_job;
+mod paired;
+mod replay;
+mod usage;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use shared::domain::key::{KeySchema, KeyType};
-use shared::domain::number::Number;
-use shared::domain::value::{Item, Value};
-use tests::buckets::Bucket;
-use tests::dynamodb::DynamoDb;
-use tests::generate::schema;
-use tests::ministack::MiniStack;
-use tests::process::{Finished, Programs, Running};
-use tests::queues::Queue;
-
-use self::delay::DelayingProxy;
+use futures::future::LocalBoxFuture;
+use tests::process::Programs;
 
 /// The longest that anything here may take.
 const DEADLINE: Duration = Duration::from_secs(3600);
 
-/// Latency of one request in the comparisons that are about waiting.
-const LATENCY: Duration = Duration::from_millis(20);
+/// A name, and what it measures.
+type Part = (&'static str, fn() -> LocalBoxFuture<'static, ()>);
+
+/// All parts in their order; what is given on the command line is how the wanted ones begin.
+const PARTS: [Part; 7] = [
+    ("waiting", || Box::pin(main_job::waiting())),
+    ("enqueueing", || Box::pin(main_job::enqueueing())),
+    ("memory", || Box::pin(main_job::memory())),
+    ("paired-units", || Box::pin(paired::units::compare())),
+    ("paired-cpu", || Box::pin(paired::cpu::compare())),
+    ("paired-memory", || Box::pin(paired::memory::compare())),
+    ("paired-workers", || Box::pin(paired::workers::compare())),
+];
 
 fn main() {
-    if std::env::args().any(|argument| argument == "--list") {
-        return;
-    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // Flags are Cargo's.
+    let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|word| !word.starts_with("--")).collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
-    runtime.block_on(async {
-        waiting().await;
-        enqueueing().await;
-        memory().await;
-    });
-}
-
-/// What waits together: segments, slaves, and the next page with the comparison of the last one.
-async fn waiting() {
-    println!("Against a DynamoDB {} ms away, 20,000 items in 16 segments, pages of 100:", LATENCY.as_millis());
-    let database = DynamoDb::start();
-    let schema = schema(KeyType::S, None);
-    for table in ["master", "one", "two", "three"] {
-        fill(&database, table, &schema, 20_000).await;
+    match words.as_slice() {
+        [replay::CHILD, settings @ ..] => return runtime.block_on(replay::serve(settings)),
+        [fetch::CHILD, settings @ ..] => return runtime.block_on(fetch::run(settings)),
+        _ if arguments.iter().any(|argument| argument == "--list") => return,
+        _ => {}
     }
-    let proxy = DelayingProxy::start(&database.endpoint(), LATENCY).await;
-    let programs = programs().with_dynamodb(&proxy.endpoint());
-    let run = |parallel: &str, slaves: &[&str]| {
-        let tables: Vec<String> = slaves.iter().map(|slave| format!("us-east-1:{slave}")).collect();
-        let mut arguments = vec!["sync", "-q", "-m", "us-east-1:master", "--segments", "16", "--scan-limit", "100"];
-        arguments.extend(["--parallel", parallel]);
-        tables.iter().for_each(|table| arguments.extend(["-s", table]));
-        let started = Instant::now();
-        let finished = programs.spawn_dynamend(&arguments).wait(DEADLINE);
-        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-        started.elapsed().as_secs_f64()
-    };
-    let base = run("1", &["one"]);
-    println!("  1 segment at once, 1 slave        {base:6.1} s");
-    for (name, seconds) in [
-        ("4 segments at once, 1 slave ", run("4", &["one"])),
-        ("16 segments at once, 1 slave", run("16", &["one"])),
-        ("1 segment at once, 3 slaves ", run("1", &["one", "two", "three"])),
-    ] {
-        println!("  {name}      {seconds:6.1} s   {:5.2} x the time of the first", seconds / base);
+    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.starts_with(word));
+    for (_, part) in PARTS.iter().filter(|(name, _)| wanted(name)) {
+        runtime.block_on(part());
     }
-    // 200 pages, each one scan and one lookup: one after the other they would take this long at least.
-    let serial = 2.0 * 200.0 * LATENCY.as_secs_f64();
-    println!(
-        "  the first against its requests one after the other: {:.2} x (below 1: pages are prefetched)",
-        base / serial
-    );
-}
-
-/// How long the coordinator takes to put 10,000 segments onto SQS.
-async fn enqueueing() {
-    let (database, fleet) = (DynamoDb::start(), Fleet::create().await);
-    let schema = schema(KeyType::S, None);
-    for table in ["master", "slave"] {
-        fill(&database, table, &schema, 10).await;
-    }
-    let programs = programs().with_dynamodb(&database.endpoint()).with_services(&fleet.server.endpoint());
-    let started = Instant::now();
-    let finished = fleet.sync(&programs, &["--segments", "10000"]);
-    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-    println!("\nEnqueueing 10,000 segments: {:.1} s", started.elapsed().as_secs_f64());
-}
-
-/// The memory of one worker with eight segments in work, on small and on large tables.
-async fn memory() {
-    let large: usize =
-        std::env::var("DYNAMEND_BENCH_ITEMS").ok().and_then(|items| items.parse().ok()).unwrap_or(1_000_000);
-    println!("\nOne worker, --concurrency 8, items of about 100 bytes:");
-    let schema = schema(KeyType::S, None);
-    for items in [large / 10, large] {
-        let (database, fleet) = (DynamoDb::start(), Fleet::create().await);
-        for table in ["master", "slave"] {
-            fill(&database, table, &schema, items).await;
-        }
-        let programs = programs().with_dynamodb(&database.endpoint()).with_services(&fleet.server.endpoint());
-        let finished = fleet.sync(&programs, &["--segments", "64"]);
-        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-        let started = Instant::now();
-        let worker = programs.spawn_worker(&["--queue", &fleet.queue.url, "--concurrency", "8", "--drain", "-q"]);
-        let (finished, usage) = watch(worker);
-        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-        let seconds = started.elapsed().as_secs_f64();
-        println!(
-            "  {items:>9} items: peak {:5.1} MB, {seconds:6.1} s, {:4.1} CPU seconds of the worker per 100,000 items",
-            usage.peak_kilobytes as f64 / 1000.0,
-            usage.cpu_seconds * 100_000.0 / items as f64,
-        );
-    }
-}
-
-struct Fleet {
-    server: &'static MiniStack,
-    queue: Queue,
-    bucket: Bucket,
-}
-
-impl Fleet {
-    async fn create() -> Self {
-        let server = MiniStack::shared();
-        let queue = Queue::create(server, Duration::from_secs(60), 10).await;
-        Self { server, queue, bucket: Bucket::create(server).await }
-    }
-
-    fn sync(&self, programs: &Programs, more: &[&str]) -> Finished {
-        let store = self.bucket.url("bench");
-        let mut arguments = vec!["sync", "-q", "-m", "us-east-1:master", "-s", "us-east-1:slave"];
-        arguments.extend(["--queue", &self.queue.url, "--store", &store]);
-        arguments.extend(more);
-        programs.spawn_dynamend(&arguments).wait(DEADLINE)
-    }
-}
-
-#[derive(Clone, Copy, Default)]
-struct Usage {
-    peak_kilobytes: u64,
-    cpu_seconds: f64,
-}
-
-/// Follows a process to its end, reading what the kernel counts of it.
-fn watch(mut process: Running) -> (Finished, Usage) {
-    let mut usage = Usage::default();
-    while process.is_running() {
-        usage = read_usage(process.pid()).unwrap_or(usage);
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    (process.wait(DEADLINE), usage)
-}
-
-fn read_usage(pid: u32) -> Option<Usage> {
-    /// Clock ticks per second of `/proc/PID/stat` on every Linux that Rust supports.
-    const TICKS: f64 = 100.0;
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-    let ticks: f64 = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
-    Some(Usage { peak_kilobytes: peak.trim().trim_end_matches(" kB").parse().ok()?, cpu_seconds: ticks / TICKS })
-}
-
-async fn fill(database: &DynamoDb, table: &str, schema: &KeySchema, items: usize) {
-    database.create_table(table, schema).await;
-    let all: Vec<usize> = (0..items).collect();
-    for chunk in all.chunks(10_000) {
-        let chunk: Vec<Item> = chunk.iter().map(|&n| item(n)).collect();
-        database.put_all(table, &chunk).await;
-    }
-}
-
-fn item(n: usize) -> Item {
-    let number = Number::parse(&n.to_string()).expect("a number");
-    [
-        ("id".to_owned(), Value::S(format!("customer-{n:012}"))),
-        ("total".to_owned(), Value::N(number)),
-        ("status".to_owned(), Value::S("delivered".to_owned())),
-        ("note".to_owned(), Value::S("as it was ordered, on time".to_owned())),
-        ("paid".to_owned(), Value::Bool(true)),
-    ]
-    .into()
 }
 
 fn programs() -> Programs {

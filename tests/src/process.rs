@@ -113,7 +113,7 @@ impl Programs {
     /// Starts the coordinator.
     #[must_use]
     pub fn spawn_dynamend(&self, arguments: &[&str]) -> Running {
-        self.spawn(&self.dynamend, "dynamend", arguments)
+        self.spawn_named(&self.dynamend, "dynamend", arguments)
     }
 
     /// Runs a worker to its end, which it needs `--drain` for.
@@ -125,10 +125,17 @@ impl Programs {
     /// Starts a worker.
     #[must_use]
     pub fn spawn_worker(&self, arguments: &[&str]) -> Running {
-        self.spawn(&self.worker, "dynamend-worker", arguments)
+        self.spawn_named(&self.worker, "dynamend-worker", arguments)
     }
 
-    fn spawn(&self, program: &Path, name: &str, arguments: &[&str]) -> Running {
+    /// Starts another program, in the same environment.
+    #[must_use]
+    pub fn spawn(&self, program: &Path, arguments: &[&str]) -> Running {
+        let name = program.file_name().expect("a program has a name").to_string_lossy();
+        self.spawn_named(program, &name, arguments)
+    }
+
+    fn spawn_named(&self, program: &Path, name: &str, arguments: &[&str]) -> Running {
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
         // Files, and not pipes: they can be looked at while the program runs, and never make it wait.
         let output = |kind: &str| self.home().join(format!("{number}-{name}.{kind}"));
