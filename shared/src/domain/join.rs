@@ -65,6 +65,12 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// Its key's digest.
+    #[must_use]
+    pub fn digest(&self) -> u128 {
+        self.page.digests().get(self.index).map_or(0, |digest| digest.key)
+    }
+
     /// Its key.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::json;
 
+use super::parts::Packed;
 use super::{Acquired, GivenUp, Intent, Journal, JournalError, OwnedUnit, Step};
 use crate::domain::checkpoint::{MAX_ATTEMPTS, MAX_FAILURES, Position, State};
 use crate::domain::decide::Kind;
@@ -94,7 +95,7 @@ fn step(position: &str, lines: &[&str]) -> Step {
     let mut tally = Tally::zero(1);
     tally.slaves[0].missing = lines.len() as u64;
     let position = Position::After(json!({"id": {"S": position}}));
-    Step { position, tally, lines: lines.iter().map(|id| line(id)).collect(), pending: Vec::new() }
+    Step { position, tally, lines: lines.iter().map(|id| line(id)).collect(), pending: Packed::default() }
 }
 
 /// What a report would show of the unit.
@@ -350,7 +351,7 @@ async fn no_part_is_ever_overwritten() {
         owned.commit(step(&format!("{n}"), &["a"])).await.unwrap();
         owned.renew().await.unwrap();
         let pending = vec![Intent { slave: 0, line: line("p") }];
-        owned.commit(Step { pending, ..step(&format!("{n}+"), &["b"]) }).await.unwrap();
+        owned.commit(Step { pending: pending.into_iter().collect(), ..step(&format!("{n}+"), &["b"]) }).await.unwrap();
         assert_eq!(owned.pending().await.unwrap().len(), 1);
         tokio::time::advance(PAST_THE_LEASE).await;
         names.extend(store.keys());

@@ -8,6 +8,7 @@ use shared::domain::digest::{Digest, Digester};
 use shared::domain::discrepancy::Values;
 use shared::domain::entries::Entries;
 use shared::domain::job::Consistency;
+use shared::domain::join::Candidate;
 use shared::domain::key::Key;
 use shared::domain::tally::{MetIn, Tally};
 use shared::domain::value::Item;
@@ -25,10 +26,17 @@ const LOOKUPS_AT_ONCE: usize = 2;
 /// A key that looked discrepant at the first look.
 pub(super) struct Suspect {
     pub(super) slave: usize,
-    pub(super) key: Key,
+    pub(super) which: Which,
     pub(super) seen_at: Instant,
     pub(super) met: MetIn,
     pub(super) look: Look,
+}
+
+/// Which item it is.
+pub(super) enum Which {
+    Key(Key),
+    /// Its key is on a page that is held anyway; a join may give up a great many at once.
+    Candidate(Candidate),
 }
 
 /// What the first look saw.
@@ -89,8 +97,8 @@ async fn hold(job: &JobContext, slave: usize, keys: &[Key], items: &[Item]) -> R
                 let first_counts = job.manifest.sync.confirm_delay().is_none();
                 let values = first_counts.then(|| confirm::values(job, kind, &attributes, Some(master), other));
                 let look = Look::Judged { kind, attributes, values: values.flatten() };
-                let (key, seen_at, met) = (key.clone(), Instant::now(), MetIn::Master);
-                held.suspects.push(Suspect { slave, key, seen_at, met, look });
+                let (which, seen_at, met) = (Which::Key(key.clone()), Instant::now(), MetIn::Master);
+                held.suspects.push(Suspect { slave, which, seen_at, met, look });
             }
         }
     }
@@ -110,7 +118,7 @@ pub(super) async fn slave_page(
     let lacking = keys.into_iter().filter(|key| !found.contains_key(key));
     let suspect = |key| {
         let look = Look::Judged { kind: Kind::Extra, attributes: Vec::new(), values: None };
-        Suspect { slave, key, seen_at: Instant::now(), met: MetIn::Slave, look }
+        Suspect { slave, which: Which::Key(key), seen_at: Instant::now(), met: MetIn::Slave, look }
     };
     Ok(lacking.map(suspect).collect())
 }
@@ -149,7 +157,7 @@ pub(super) async fn master_entries(
         .filter(|(digest, _)| differs(digest))
         .map(|(_, key)| {
             let (seen_at, met, look) = (Instant::now(), MetIn::Master, Look::Digests);
-            Suspect { slave, key, seen_at, met, look }
+            Suspect { slave, which: Which::Key(key), seen_at, met, look }
         })
         .collect();
     let identical = (entries.len() - suspects.len()) as u64;

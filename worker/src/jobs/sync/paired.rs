@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use self::lane::Lane;
 use self::lanes::{Lanes, Round};
 use self::pages::{Source, Taken};
-use super::lookup::{self, Look, Suspect};
+use super::lookup::{self, Look, Suspect, Which};
 use super::{COMMIT_EVERY, Ended, SUSPECTS_PER_COMMIT, Segment, Settled, Stuck};
 use crate::context::JobContext;
 
@@ -49,7 +49,7 @@ impl Segment<'_> {
             if due || stopped || ended || turn_back {
                 if stopped && lanes.position()? == self.position {
                     // So that workers that are given little time get something done between them.
-                    self.give_up(&mut lanes)?;
+                    self.give_up(&mut lanes);
                 }
                 self.position = if ended { Position::End } else { lanes.position()? };
                 self.tally.scanned = lanes.scanned(&scanned_before);
@@ -72,13 +72,12 @@ impl Segment<'_> {
     }
 
     /// Gives up all that is pending.
-    fn give_up(&mut self, lanes: &mut Lanes) -> Result<(), Stuck> {
+    fn give_up(&mut self, lanes: &mut Lanes) {
         for lane in &mut lanes.lanes {
             let mut out = Vec::new();
             lane.give_up(&mut out);
-            self.suspects.extend(suspects(self.job, lane.slave, &out)?);
+            self.suspects.extend(suspects(self.job, lane.slave, out));
         }
-        Ok(())
     }
 
     /// Hands out what was read, and counts what comes of it.
@@ -86,11 +85,11 @@ impl Segment<'_> {
         let mut to_look_up = Vec::new();
         if let Some(fed) = round.master {
             self.tally.consumed[0].read += fed.page.read_units;
-            lanes.hand_out(&fed, |lane, page| self.push(lane, Stream::Master, page, &mut to_look_up))?;
+            lanes.hand_out(&fed, |lane, page| self.push(lane, Stream::Master, page, &mut to_look_up));
         }
         for (lane, page) in round.slaves {
             self.tally.consumed[lane + 1].read += page.read_units;
-            self.push(&mut lanes.lanes[lane], Stream::Slave, &page, &mut to_look_up)?;
+            self.push(&mut lanes.lanes[lane], Stream::Slave, &page, &mut to_look_up);
         }
         for lane in &mut lanes.lanes {
             let Some(reason) = lane.distrust() else { continue };
@@ -124,7 +123,7 @@ impl Segment<'_> {
         stream: Stream,
         page: &Taken,
         to_look_up: &mut Vec<(usize, Stream, Arc<Entries>)>,
-    ) -> Result<(), Stuck> {
+    ) {
         let mut out = Vec::new();
         match lane.push(stream, page, &mut out) {
             Some(identical) => {
@@ -134,8 +133,7 @@ impl Segment<'_> {
             }
             None => to_look_up.push((lane.slave, stream, Arc::clone(&page.entries))),
         }
-        self.suspects.extend(suspects(self.job, lane.slave, &out)?);
-        Ok(())
+        self.suspects.extend(suspects(self.job, lane.slave, out));
     }
 }
 
@@ -166,8 +164,9 @@ fn seeks_extra_here(manifest: &Manifest, slave: usize) -> bool {
 }
 
 /// What is read again of the candidates: all but the ones that nobody asked for.
-fn suspects(job: &JobContext, slave: usize, candidates: &[Candidate]) -> Result<Vec<Suspect>, Stuck> {
+fn suspects(job: &JobContext, slave: usize, candidates: Vec<Candidate>) -> Vec<Suspect> {
     let seeks_extra = seeks_extra_here(&job.manifest, slave);
+    let seen_at = Instant::now();
     let mut suspects = Vec::with_capacity(candidates.len());
     for candidate in candidates {
         let (met, look) = match candidate.suspicion {
@@ -179,9 +178,7 @@ fn suspects(job: &JobContext, slave: usize, candidates: &[Candidate]) -> Result<
             Suspicion::Differing if seeks_extra => (MetIn::Both, Look::Digests),
             Suspicion::Differing => (MetIn::Master, Look::Digests),
         };
-        let key = candidate.key(&job.manifest.key_schema);
-        let key = key.map_err(|error| lookup::odd_key(job, slave + 1, &error.to_string()))?;
-        suspects.push(Suspect { slave, key, seen_at: Instant::now(), met, look });
+        suspects.push(Suspect { slave, which: Which::Candidate(candidate), seen_at, met, look });
     }
-    Ok(suspects)
+    suspects
 }

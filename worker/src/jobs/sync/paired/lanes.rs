@@ -110,19 +110,14 @@ impl Lanes {
     }
 
     /// Hands a page of the master to the lanes that are fed, by `push`; then the joining ones begin.
-    pub(super) fn hand_out(
-        &mut self,
-        fed: &Fed,
-        mut push: impl FnMut(&mut Lane, &Taken) -> Result<(), Stuck>,
-    ) -> Result<(), Stuck> {
+    pub(super) fn hand_out(&mut self, fed: &Fed, mut push: impl FnMut(&mut Lane, &Taken)) {
         self.fed += fed.page.entries.len() as u64;
         for lane in self.lanes.iter_mut().filter(|lane| lane.feeding == Feeding::Fed) {
-            push(lane, &fed.page)?;
+            push(lane, &fed.page);
         }
         for &lane in &fed.joining {
             self.lanes[lane].feed_from(self.fed);
         }
-        Ok(())
     }
 
     pub(super) fn have_ended(&self) -> bool {
