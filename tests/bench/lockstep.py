@@ -5,12 +5,13 @@ Arguments: the two tables, and the number of segments.
 """
 
 import json
+import os
 import sys
 from itertools import zip_longest
 
 import boto3
 
-client = boto3.client("dynamodb")
+client = boto3.client("dynamodb", region_name=os.environ["AWS_REGION"])
 
 
 def items(table, segment, segments):
