@@ -144,8 +144,8 @@ async fn a_sync_holds_its_consumption_against_the_estimate() {
     let summary = document(&finished);
     let expected = &quote["strategies"][1]["tables"];
     for table in [MASTER, SLAVE] {
-        assert_eq!(summary["estimated"][table]["read"], expected[table]["read_units"]);
         let (estimated, read) = (&summary["estimated"][table]["read"], &summary["consumed"][table]["read"]);
+        assert!((number(estimated) - number(&expected[table]["read_units"])).abs() <= 0.25, "{table}: {estimated}");
         assert!((number(estimated) - number(read)).abs() <= 0.05 * number(read), "{table}: {estimated} and {read}");
     }
     assert!(shown.contains("read units consumed (the estimate was "), "{shown}");

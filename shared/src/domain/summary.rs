@@ -111,7 +111,7 @@ pub struct UnitError {
 /// Capacity that a table was expected to give.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Estimated {
-    /// Read units.
+    /// Read units, to the half.
     pub read: f64,
 }
 
@@ -294,7 +294,8 @@ impl<'a> Fold<'a> {
         let slaves: Vec<SlaveSummary> =
             labels.iter().skip(1).zip(&tally.slaves).map(|(label, slave)| slave_summary(label, slave)).collect();
         let estimated = reads_of(manifest, |slave| manifest.strategy(slave)).map(|tables| {
-            let read = tables.into_iter().map(|table| Estimated { read: table.read_units });
+            // In halves, as the service charges: such numbers are the same after being written and read.
+            let read = tables.into_iter().map(|table| Estimated { read: (table.read_units * 2.0).round() / 2.0 });
             labels.iter().cloned().zip(read).collect()
         });
         Summary {
@@ -476,6 +477,18 @@ mod tests {
         assert_eq!(estimated["us-east-1:orders"].read, 100.0);
         assert_eq!(estimated["us-east-1:looked-up"].read, 100.0);
         assert_eq!(estimated["us-east-1:paired"].read, 0.0);
+    }
+
+    #[test]
+    fn a_summary_that_was_written_is_read_back_the_same() {
+        let mut manifest = sampled();
+        manifest.master.size = Some(TableSize { items: 13, bytes: 13 * 377 });
+        manifest.only_segments = Some("0-2".parse().unwrap());
+        let summary = Fold::new(&manifest).finish(Wish::Run);
+
+        let written = serde_json::to_string(&summary).unwrap();
+
+        assert_eq!(serde_json::from_str::<Summary>(&written).unwrap(), summary);
     }
 
     #[test]

@@ -58,7 +58,7 @@ fn small(n: u32, version: &str) -> Item {
 /// Each difference of the tables is in the report, whatever had to be read twice.
 fn assert_finds_all(world: &World, report: &tests::world::Report, policy: Policy, before: &[Differences]) {
     for slave in &report.summary.slaves {
-        assert_eq!(slave.compared, world.tables[0].len() as u64);
+        assert_eq!(slave.compared, world.tables[0].len() as u64, "{:?}", report.summary);
         assert_eq!(slave.compared, slave.identical + slave.missing + slave.differing);
     }
     let found: u64 = report.summary.slaves.iter().map(|slave| slave.discrepancies()).sum();
