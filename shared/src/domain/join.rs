@@ -65,6 +65,12 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// An item of a page that looks discrepant by other means than a join.
+    #[must_use]
+    pub fn new(suspicion: Suspicion, page: &Arc<Entries>, index: usize) -> Self {
+        Self { suspicion, page: Arc::clone(page), index }
+    }
+
     /// Its key's digest.
     #[must_use]
     pub fn digest(&self) -> u128 {

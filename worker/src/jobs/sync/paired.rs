@@ -112,7 +112,7 @@ impl Segment<'_> {
                 }
                 Stream::Slave => Vec::new(),
             };
-            self.suspects.extend(found);
+            self.suspects.extend(suspects(self.job, slave, found));
         }
         Ok(())
     }
