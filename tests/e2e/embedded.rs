@@ -220,7 +220,7 @@ async fn the_json_result_has_the_shape_of_the_contract() {
     assert_eq!(names(&summary["consumed"][MASTER]), expected("read write"));
     assert_eq!(names(&summary["estimated"]), expected("us-east-1:orders us-east-1:copy"));
     assert_eq!(names(&summary["estimated"][SLAVE]), expected("read"));
-    assert_eq!(summary["units"], serde_json::json!({"total": 6, "queued": 0, "running": 0, "done": 6, "failed": 0}));
+    assert_eq!(summary["units"], serde_json::json!({"total": 3, "queued": 0, "running": 0, "done": 3, "failed": 0}));
     assert_eq!(summary["scanned"], serde_json::json!({MASTER: 50, SLAVE: 50}));
     assert_eq!(
         (&summary["job"], &summary["kind"], &summary["state"]),
