@@ -2,6 +2,7 @@
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use shared::domain::sample::Fraction;
 use shared::domain::segment::{MAX_SEGMENTS, SegmentSet};
 use shared::domain::table_ref::TableRef;
 
@@ -89,6 +90,8 @@ pub enum LogFormatArg {
 pub enum Command {
     /// Compare a master with its slaves; with write flags, repair them
     Sync(Box<SyncArgs>),
+    /// Say what a `sync` of these tables would cost; reads nothing but their descriptions
+    Estimate(Box<EstimateArgs>),
     /// Show where a job stands
     Status(StatusArgs),
     /// List all jobs of the store
@@ -112,28 +115,12 @@ pub enum Command {
 /// Options of `sync`.
 #[derive(Debug, Args)]
 pub struct SyncArgs {
-    /// The table that is right: REGION:NAME, REGION/NAME or an ARN
-    #[arg(short, long, value_name = "TABLE")]
-    pub master: TableRef,
-    /// A table to hold against it; repeatable
-    #[arg(short, long = "slave", visible_alias = "slaves", value_name = "TABLE", required = true)]
-    pub slaves: Vec<TableRef>,
-
-    /// Put items that a slave lacks
-    #[arg(long, help_heading = "Repair")]
-    pub write_missing: bool,
-    /// Put items that differ
-    #[arg(long, help_heading = "Repair")]
-    pub write_differing: bool,
-    /// Look for items that only a slave has; `paired` finds them anyway, `lookup` scans each slave once more
-    #[arg(long, help_heading = "Repair")]
-    pub scan_for_extra: bool,
-    /// Delete items that only a slave has; implies --scan-for-extra
-    #[arg(long, help_heading = "Repair")]
-    pub delete_extra: bool,
-    /// Short for --write-missing --write-differing --delete-extra
-    #[arg(long, help_heading = "Repair")]
-    pub repair: bool,
+    /// The tables.
+    #[command(flatten)]
+    pub tables: TableArgs,
+    /// What is done about discrepancies.
+    #[command(flatten)]
+    pub repair: RepairArgs,
 
     /// Leave an attribute (lastModified) or a path (meta.updatedAt) out of the comparison; repeatable
     #[arg(long, visible_aliases = ["ignore-att", "ignore-atts"], value_name = "ATTR", help_heading = "Comparison")]
@@ -163,6 +150,9 @@ pub struct SyncArgs {
     /// Do only these segments: 0,3,8-15
     #[arg(long, value_name = "LIST", help_heading = "Scan")]
     pub only_segments: Option<SegmentSet>,
+    /// Do only a random share of the segments, above 0 and below 1, and estimate the totals from it
+    #[arg(long, value_name = "FRACTION", conflicts_with = "starting_key", help_heading = "Scan")]
+    pub sample: Option<Fraction>,
     /// Segments worked on at once in this process; sets --segments when that is not given [default: twice the cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Scan")]
     pub parallel: Option<u32>,
@@ -188,6 +178,72 @@ pub struct SyncArgs {
     /// With --queue: follow the job to its end
     #[arg(long, help_heading = "Job")]
     pub wait: bool,
+
+    /// Whose credentials are used.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
+    /// Codes of second factors.
+    #[command(flatten)]
+    pub mfa: MfaArgs,
+}
+
+/// The tables of a comparison.
+#[derive(Debug, Args)]
+pub struct TableArgs {
+    /// The table that is right: REGION:NAME, REGION/NAME or an ARN
+    #[arg(short, long, value_name = "TABLE")]
+    pub master: TableRef,
+    /// A table to hold against it; repeatable
+    #[arg(short, long = "slave", visible_alias = "slaves", value_name = "TABLE", required = true)]
+    pub slaves: Vec<TableRef>,
+}
+
+/// What is looked for, and what is done about it.
+#[derive(Debug, Args)]
+pub struct RepairArgs {
+    /// Put items that a slave lacks
+    #[arg(long, help_heading = "Repair")]
+    pub write_missing: bool,
+    /// Put items that differ
+    #[arg(long, help_heading = "Repair")]
+    pub write_differing: bool,
+    /// Look for items that only a slave has; `paired` finds them anyway, `lookup` scans each slave once more
+    #[arg(long, help_heading = "Repair")]
+    pub scan_for_extra: bool,
+    /// Delete items that only a slave has; implies --scan-for-extra
+    #[arg(long, help_heading = "Repair")]
+    pub delete_extra: bool,
+    /// Short for --write-missing --write-differing --delete-extra
+    #[arg(long, help_heading = "Repair")]
+    pub repair: bool,
+}
+
+/// Options of `estimate`.
+#[derive(Debug, Args)]
+pub struct EstimateArgs {
+    /// The tables.
+    #[command(flatten)]
+    pub tables: TableArgs,
+    /// What would be done about discrepancies.
+    #[command(flatten)]
+    pub repair: RepairArgs,
+
+    /// Strongly consistent scans, at twice the price
+    #[arg(long, help_heading = "Comparison")]
+    pub consistent_read: bool,
+    /// Only this share of the segments, above 0 and below 1
+    #[arg(long, value_name = "FRACTION", help_heading = "Scan")]
+    pub sample: Option<Fraction>,
+
+    /// Dollars per million read units [default: on demand in US East, 0.125]
+    #[arg(long, value_name = "DOLLARS", value_parser = price, help_heading = "Prices")]
+    pub read_price: Option<f64>,
+    /// Dollars per million write units [default: on demand in US East, 0.625]
+    #[arg(long, value_name = "DOLLARS", value_parser = price, help_heading = "Prices")]
+    pub write_price: Option<f64>,
+    /// Read units per second that each table gives [default: what it is provisioned for, or 12000 on demand]
+    #[arg(long, value_name = "N", value_parser = capacity, help_heading = "Prices")]
+    pub read_capacity: Option<f64>,
 
     /// Whose credentials are used.
     #[command(flatten)]
@@ -349,6 +405,20 @@ fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
         _ => Err("seconds from 0 to 86400 are expected".to_owned()),
+    }
+}
+
+fn price(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(dollars) if (0.0..=1e6).contains(&dollars) => Ok(dollars),
+        _ => Err("dollars per million units are expected, such as 0.125".to_owned()),
+    }
+}
+
+fn capacity(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(units) if units > 0.0 && units <= 1e9 => Ok(units),
+        _ => Err("read units per second are expected, such as 12000".to_owned()),
     }
 }
 

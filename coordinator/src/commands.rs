@@ -4,6 +4,7 @@ mod cancel;
 mod completions;
 #[cfg(feature = "demo")]
 mod demo;
+mod estimate;
 mod jobs;
 mod report;
 mod resume;
@@ -24,6 +25,7 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> Result<Exit, Failure> {
     let settings = Settings::resolve(&cli.common)?;
     match cli.command {
         Command::Sync(args) => Box::pin(sync::run(&settings, *args, stop)).await,
+        Command::Estimate(args) => Box::pin(estimate::run(settings, &args)).await,
         Command::Status(args) => status::run(&settings, &args, &stop).await,
         Command::Jobs(args) => jobs::run(&settings, &args).await,
         Command::Resume(args) => Box::pin(resume::run(&settings, &args, stop)).await,

@@ -144,6 +144,7 @@ impl From<CannotPlan> for Failure {
             CannotPlan::NoSuchSegment { .. } => {
                 Self::usage(message, "segments are counted from 0; say how many there are with --segments")
             }
+            CannotPlan::TooFewToSample { .. } => Self::usage(message, "cut the table into more, with --segments N"),
             CannotPlan::BadStartingKey { .. } => Self::usage(
                 message,
                 "give all key attributes and no others, as {\"id\":\"abc\"} or as {\"id\":{\"S\":\"abc\"}}",

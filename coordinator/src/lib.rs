@@ -4,7 +4,7 @@
 //! - [`settings`]: from flags to what commands work with; refuses what cannot be.
 //! - [`commands`]: one file per command.
 //! - [`publish`]: units of work onto the queue. [`follow`]: watching a job until it ends.
-//! - [`output`], [`view`]: standard output. [`progress`]: standard error while work goes on.
+//! - [`quote`]: what a sync would cost. [`output`], [`view`], [`figures`]: standard output. [`progress`]: standard error while work goes on.
 //! - [`failure`]: exit codes, messages and hints.
 
 use std::process::ExitCode;
@@ -14,10 +14,12 @@ use clap::Parser as _;
 pub mod cli;
 pub mod commands;
 pub mod failure;
+pub mod figures;
 pub mod follow;
 pub mod output;
 pub mod progress;
 pub mod publish;
+pub mod quote;
 pub mod settings;
 pub mod view;
 

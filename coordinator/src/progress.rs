@@ -7,8 +7,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use shared::domain::summary::Summary;
 use shared::pacing::Reading;
 
+use crate::figures::grouped;
 use crate::output::note;
-use crate::view::grouped;
 
 /// How often a plain line is written.
 const PLAIN_LINE_EVERY: Duration = Duration::from_secs(15);

@@ -18,7 +18,10 @@ use shared::telemetry::{LogFormat, LogSettings};
 use worker::environment::Environment;
 use worker::plan::{Segments, SyncRequest, new_job_id};
 
-use crate::cli::{Color, Common, LogFormatArg, MfaArgs, OutputFormat, SegmentsArg, StrategyArg, SyncArgs};
+use crate::cli::{
+    Color, Common, CredentialArgs, LogFormatArg, MfaArgs, OutputFormat, RepairArgs, SegmentsArg, StrategyArg, SyncArgs,
+    TableArgs,
+};
 use crate::failure::Failure;
 use crate::output::note;
 use crate::progress::Show;
@@ -148,7 +151,7 @@ impl Settings {
     /// # Errors
     /// When its flags contradict each other.
     pub fn sync_request(&self, args: &SyncArgs) -> Result<SyncRequest, Failure> {
-        let (master, slaves) = self.sides(args)?;
+        let (master, slaves) = self.sides(&args.tables, &args.credentials, &args.mfa)?;
         let at_once = args.parallel.unwrap_or_else(default_parallel);
         let starting_keys = starting_keys(&args.starting_key)?;
         let segments = segments(args, at_once, &starting_keys)?;
@@ -158,14 +161,18 @@ impl Settings {
             slaves,
             segments,
             only_segments: args.only_segments.clone(),
+            sample: args.sample,
             starting_keys: starting_keys.into_iter().map(|(segment, key)| (segment.unwrap_or(0), key)).collect(),
             settings: sync_settings(args),
         })
     }
 
-    fn sides(&self, args: &SyncArgs) -> Result<(Side, Vec<Side>), Failure> {
-        let own = &args.credentials;
-        if args.mfa.slave_mfa_serial.is_some() && own.slave_role_arn.is_none() {
+    /// The tables, and how they are reached.
+    ///
+    /// # Errors
+    /// When the flags contradict each other.
+    pub fn sides(&self, tables: &TableArgs, own: &CredentialArgs, mfa: &MfaArgs) -> Result<(Side, Vec<Side>), Failure> {
+        if mfa.slave_mfa_serial.is_some() && own.slave_role_arn.is_none() {
             return Err(Failure::usage(
                 "--slave-mfa-serial was given without a role of the slaves' own",
                 "give --slave-role-arn as well; the master's role serves the slaves without a second code",
@@ -200,13 +207,17 @@ impl Settings {
         } else {
             Access { endpoint_url: slave_endpoint, ..master.clone() }
         };
-        refuse_unknown_region(&args.master, &master)?;
-        for table in &args.slaves {
+        refuse_unknown_region(&tables.master, &master)?;
+        for table in &tables.slaves {
             refuse_unknown_region(table, &slave)?;
         }
-        let side =
-            |table: &TableRef, access: &Access| Side { table: table.clone(), table_id: None, access: access.clone() };
-        Ok((side(&args.master, &master), args.slaves.iter().map(|table| side(table, &slave)).collect()))
+        let side = |table: &TableRef, access: &Access| Side {
+            table: table.clone(),
+            table_id: None,
+            size: None,
+            access: access.clone(),
+        };
+        Ok((side(&tables.master, &master), tables.slaves.iter().map(|table| side(table, &slave)).collect()))
     }
 }
 
@@ -239,7 +250,9 @@ pub fn sides_of(manifest: &Manifest) -> Vec<&Side> {
     manifest.sides().collect()
 }
 
-fn sync_settings(args: &SyncArgs) -> SyncSettings {
+/// What is done about each kind of discrepancy.
+#[must_use]
+pub fn policy(args: &RepairArgs) -> Policy {
     let handling = |asked: bool| if asked || args.repair { Handling::Repair } else { Handling::Report };
     let extra = if args.delete_extra || args.repair {
         ExtraHandling::Delete
@@ -248,10 +261,14 @@ fn sync_settings(args: &SyncArgs) -> SyncSettings {
     } else {
         ExtraHandling::Ignore
     };
+    Policy { missing: handling(args.write_missing), differing: handling(args.write_differing), extra }
+}
+
+fn sync_settings(args: &SyncArgs) -> SyncSettings {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clap admits 0 to 86400 seconds")]
     let delay = (args.confirm_delay * 1000.0).round() as u64;
     SyncSettings {
-        policy: Policy { missing: handling(args.write_missing), differing: handling(args.write_differing), extra },
+        policy: policy(&args.repair),
         ignore: args.ignore.clone(),
         strategy: match args.strategy {
             StrategyArg::Auto => StrategyChoice::Auto,
@@ -301,6 +318,8 @@ fn segments(args: &SyncArgs, at_once: u32, starting_keys: &StartingKeys) -> Resu
     let asked = match (args.segments, args.parallel) {
         (Some(SegmentsArg::Fixed(n)), _) => Some(n),
         (Some(SegmentsArg::Auto), _) => None,
+        // A sample needs more segments than are worked on at once.
+        (None, Some(_)) if args.sample.is_some() => None,
         (None, Some(parallel)) => Some(parallel),
         (None, None) if starting_keys.contains_key(&None) => Some(1),
         (None, None) => None,

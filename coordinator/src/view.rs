@@ -1,14 +1,17 @@
 //! Summaries and discrepancies as text for people.
 
 use shared::domain::discrepancy::Discrepancy;
-use shared::domain::summary::{JobState, SlaveSummary, Summary};
+use shared::domain::sample::Estimate;
+use shared::domain::summary::{JobState, SampleSummary, SlaveSummary, Summary};
 use shared::domain::tally::Consumed;
+
+use crate::figures::grouped;
 
 /// A job's summary in a few lines.
 #[must_use]
 pub fn summary(summary: &Summary) -> String {
-    let Summary { job, state, units, slaves, scanned, consumed, started_at, updated_at, ended_at, errors, .. } =
-        summary;
+    let Summary { job, state, units, slaves, scanned, consumed, estimated, sample, .. } = summary;
+    let Summary { started_at, updated_at, ended_at, errors, .. } = summary;
     let mut lines = vec![format!(
         "job {job}: {}; {} of {} units done{}{}",
         state.name(),
@@ -23,13 +26,16 @@ pub fn summary(summary: &Summary) -> String {
     for slave in slaves {
         lines.push(row(width, &slave.table, &COLUMNS.map(|(_, value)| grouped(value(slave)))));
     }
+    lines.extend(sample.iter().flat_map(|sample| estimates(width, sample)));
     lines.push(String::new());
     let mut total = Consumed::default();
     consumed.values().for_each(|consumed| total.add(*consumed));
+    let estimate = estimated.as_ref().map(|tables| tables.values().map(|table| table.read).sum::<f64>());
     lines.push(format!(
-        "{} items scanned; {:.1} read units and {:.1} write units consumed",
+        "{} items scanned; {:.1} read units consumed{}; {:.1} write units consumed",
         grouped(scanned.values().sum()),
         total.read,
+        estimate.map_or_else(String::new, |read| format!(" (the estimate was {read:.1})")),
         total.write
     ));
     lines.push(match ended_at {
@@ -47,6 +53,32 @@ pub fn summary(summary: &Summary) -> String {
         lines.push(format!("failed: {} segment {}: {}", error.pass, error.segment, error.error));
     }
     lines.join("\n")
+}
+
+/// What a sample says about the whole tables.
+fn estimates(width: usize, sample: &SampleSummary) -> Vec<String> {
+    let SampleSummary { segments, of, estimates } = sample;
+    let (segments, of) = (grouped(*segments), grouped(*of));
+    let mut lines = vec![String::new()];
+    lines.push(if estimates.is_empty() {
+        format!("a random sample of {segments} of {of} segments; it says something when two of them are done")
+    } else {
+        format!("a random sample of {segments} of {of} segments; estimated totals of all {of}, with 95 % intervals:")
+    });
+    for slave in estimates {
+        let counts = [
+            ("compared", Some(slave.compared)),
+            ("missing", Some(slave.missing)),
+            ("differing", Some(slave.differing)),
+            ("extra", slave.extra),
+        ];
+        for (name, estimate) in counts {
+            let Some(Estimate { estimate, low, high }) = estimate else { continue };
+            let (estimate, low, high) = (grouped(estimate), grouped(low), grouped(high));
+            lines.push(format!("{:<width$}  {name:<9}  {estimate} ({low} to {high})", slave.table));
+        }
+    }
+    lines
 }
 
 /// A column: its head, and what is under it.
@@ -108,33 +140,6 @@ fn counted(n: u64, what: &str) -> String {
     format!("{} {what}{}", grouped(n), if n == 1 { "" } else { "s" })
 }
 
-/// A number with its thousands apart.
-#[must_use]
-pub fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 fn nonzero(before: &str, n: u64, after: &str) -> String {
     if n == 0 { String::new() } else { format!("{before}{n}{after}") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::grouped;
-
-    #[test]
-    fn thousands_stand_apart() {
-        assert_eq!(
-            ["0", "999", "1,000", "1,234,567"],
-            [0, 999, 1000, 1_234_567].map(grouped).each_ref().map(|s| s.as_str())
-        );
-    }
 }

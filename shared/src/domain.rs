@@ -2,11 +2,12 @@
 //!
 //! Nothing here waits, reads a clock, a file or the environment, or knows the AWS SDK; a test in `tests/` holds it to
 //! that. Read `value` and `key` first, then `compare`, `decide` and `condition`, then `job`, `unit`, `checkpoint` and
-//! `summary`.
+//! `summary`, and last `cost`.
 
 pub mod checkpoint;
 pub mod compare;
 pub mod condition;
+pub mod cost;
 pub mod decide;
 pub mod digest;
 pub mod discrepancy;
@@ -16,6 +17,7 @@ pub mod join;
 pub mod json;
 pub mod key;
 pub mod number;
+pub mod sample;
 pub mod segment;
 pub mod summary;
 pub mod table_ref;

@@ -18,7 +18,7 @@ pub use failure::JournalError;
 pub use folder::{Journal, jobs_in};
 pub use location::{BadLocation, StoreUrl, manifest_location};
 pub use owned::{Acquired, GivenUp, OwnedUnit, Step};
-pub use parts::Intent;
+pub use parts::{Intent, Packed};
 
 #[cfg(test)]
 mod tests;

@@ -211,14 +211,16 @@ async fn the_json_result_has_the_shape_of_the_contract() {
     let summary = document(&finished);
     let names = |json: &Json| -> BTreeSet<String> { json.as_object().expect("an object").keys().cloned().collect() };
     let expected = |names: &str| -> BTreeSet<String> { names.split(' ').map(str::to_owned).collect() };
-    let top = "job kind state units slaves scanned consumed started_at updated_at ended_at errors";
+    let top = "job kind state units slaves scanned consumed estimated started_at updated_at ended_at errors";
     assert_eq!(names(&summary), expected(top));
     assert_eq!(names(&summary["units"]), expected("total queued running done failed"));
     let slave = "table compared identical missing differing extra healed written deleted skipped failed";
     assert_eq!(names(&summary["slaves"][0]), expected(slave));
     assert_eq!(names(&summary["consumed"]), expected("us-east-1:orders us-east-1:copy"));
     assert_eq!(names(&summary["consumed"][MASTER]), expected("read write"));
-    assert_eq!(summary["units"], serde_json::json!({"total": 6, "queued": 0, "running": 0, "done": 6, "failed": 0}));
+    assert_eq!(names(&summary["estimated"]), expected("us-east-1:orders us-east-1:copy"));
+    assert_eq!(names(&summary["estimated"][SLAVE]), expected("read"));
+    assert_eq!(summary["units"], serde_json::json!({"total": 3, "queued": 0, "running": 0, "done": 3, "failed": 0}));
     assert_eq!(summary["scanned"], serde_json::json!({MASTER: 50, SLAVE: 50}));
     assert_eq!(
         (&summary["job"], &summary["kind"], &summary["state"]),

@@ -72,7 +72,7 @@ async fn killed_every_second(strategy: &str) {
 async fn a_job_is_enqueued_and_drained_by_a_worker_that_then_exits() {
     let (stage, pair) = Stage::differing(100).await;
     let fleet = Fleet::around(stage, 3).await;
-    fleet.enqueue("job", &["--segments", "4", "--scan-for-extra"]);
+    fleet.enqueue("job", &["--segments", "4", "--scan-for-extra", "--strategy", "lookup"]);
     assert_eq!(fleet.queue.counts().await, Counts { visible: 8, ..Counts::default() });
     assert_eq!(fleet.status("job")["state"], "queued");
 

@@ -8,6 +8,7 @@ mod contracts;
 mod domain;
 mod embedded;
 mod emulators;
+mod estimate;
 mod fast_reader;
 mod fleet;
 mod fleet_messages;

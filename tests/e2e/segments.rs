@@ -99,19 +99,21 @@ async fn how_the_tables_are_read_does_not_change_what_is_found() {
         assert_eq!((scanned(&summary, MASTER), scanned(&summary, SLAVE)), (60, 60), "{flags:?}");
         summary["consumed"][SLAVE]["read"].as_f64().expect("a number")
     };
-    let plain = read_units(&["--no-confirm"], "plain");
-    let all: [(&str, &[&str]); 6] = [
+    let plain = read_units(&["--no-confirm", "--strategy", "lookup"], "plain");
+    let all: [(&str, &[&str]); 8] = [
         ("limit", &["--scan-limit", "1"]),
         ("pages", &["--scan-limit", "7", "--segments", "3"]),
         ("single", &["--batch-read-limit", "1"]),
         ("lookup", &["--strategy", "lookup", "--parallel", "5"]),
+        ("paired", &["--strategy", "paired", "--consistent-read"]),
+        ("typed", &["--strategy", "paired", "--typed-reader", "--segments", "3"]),
         ("many", &["--segments", "50", "--parallel", "2"]),
         ("auto", &["--segments", "auto", "--max-retries", "0", "--retry-delay-base", "1"]),
     ];
     for (job, flags) in all {
         read_units(&[flags, &["--confirm-delay", "0"]].concat(), job);
     }
-    let consistent = read_units(&["--no-confirm", "--consistent-read"], "consistent");
+    let consistent = read_units(&["--no-confirm", "--strategy", "lookup", "--consistent-read"], "consistent");
 
     // Strongly consistent reads cost twice as much.
     assert!((1.9 * plain..=2.1 * plain).contains(&consistent), "{plain} and {consistent}");

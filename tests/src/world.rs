@@ -145,6 +145,7 @@ impl World {
         let side = |name: String| Side {
             table: name.parse().expect("it is a name"),
             table_id: None,
+            size: None,
             access: shared::domain::job::Access::default(),
         };
         let request = SyncRequest {
@@ -153,6 +154,7 @@ impl World {
             slaves: (1..self.tables.len()).map(|n| side(format!("eu-west-{n}:table-{n}"))).collect(),
             segments: Segments::Fixed(segments),
             only_segments: None,
+            sample: None,
             starting_keys: BTreeMap::new(),
             settings,
         };

@@ -87,6 +87,7 @@ pub(crate) async fn run() -> Result<Told, Box<dyn Error>> {
         slaves: vec![side("eu-west-1:orders")?],
         segments: Segments::Fixed(2),
         only_segments: None,
+        sample: None,
         starting_keys: Default::default(),
         settings: SyncSettings {
             policy: Policy { missing: Handling::Repair, differing: Handling::Repair, ..Policy::default() },
@@ -137,7 +138,7 @@ fn table(prices: &[(&str, &str)]) -> Result<Arc<MemoryTable>, Box<dyn Error>> {
 }
 
 fn side(name: &str) -> Result<Side, Box<dyn Error>> {
-    Ok(Side { table: name.parse()?, table_id: None, access: Access::default() })
+    Ok(Side { table: name.parse()?, table_id: None, size: None, access: Access::default() })
 }
 
 #[expect(clippy::print_stdout, reason = "an example shows its result")]

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use shared::domain::cost::{Reading, TableSize, choose};
 use shared::domain::job::{JobKind, MANIFEST_VERSION, Manifest, Side, Strategy, StrategyChoice, SyncSettings};
 use shared::domain::key::{BadKey, Key, KeySchema};
+use shared::domain::sample::{Fraction, Sample};
 use shared::domain::segment::{SegmentSet, planned_segments};
 use shared::ports::failure::Failure;
 use shared::ports::table::{Description, Readiness};
@@ -36,6 +38,8 @@ pub struct SyncRequest {
     pub segments: Segments,
     /// The segments to do; all when absent.
     pub only_segments: Option<SegmentSet>,
+    /// The share of them that is picked at random; all when absent.
+    pub sample: Option<Fraction>,
     /// By segment, the key to start after, as a person typed it.
     pub starting_keys: BTreeMap<u32, String>,
     /// The settings.
@@ -84,6 +88,12 @@ pub enum CannotPlan {
         /// How many there are.
         total: u32,
     },
+    /// There are not two segments to pick from.
+    #[error("a sample needs 2 segments to pick from, and there is {of}")]
+    TooFewToSample {
+        /// How many there are.
+        of: u32,
+    },
     /// A starting key is no key of the master.
     #[error("the starting key `{text}` does not fit table {table} with key {schema}: {error}")]
     BadStartingKey {
@@ -103,36 +113,25 @@ pub enum CannotPlan {
 /// # Errors
 /// See [`CannotPlan`].
 pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Manifest, CannotPlan> {
-    let SyncRequest { job, mut master, mut slaves, segments, only_segments, starting_keys, settings } = request;
-    refuse_same_names(&master, &slaves)?;
-    let sides: Vec<&Side> = std::iter::once(&master).chain(&slaves).collect();
-    let described = sides.iter().map(|side| async move { environment.table(side).await?.describe().await });
-    let descriptions: Vec<Description> = futures::future::try_join_all(described).await?;
-    for (side, description) in sides.iter().zip(&descriptions) {
-        if let Readiness::NotReady(status) = &description.readiness {
-            return Err(CannotPlan::NotReady { table: side.table.to_string(), status: status.clone() });
-        }
-    }
-    let (of_master, of_slaves) = descriptions.split_first().unwrap_or_else(|| unreachable!("there is a master"));
-    refuse_same_ids(&sides, &descriptions)?;
-    for (slave, description) in slaves.iter().zip(of_slaves) {
-        if description.key_schema != of_master.key_schema {
-            return Err(CannotPlan::OtherSchema {
-                master: master.table.to_string(),
-                master_schema: Box::new(of_master.key_schema.clone()),
-                slave: slave.table.to_string(),
-                slave_schema: Box::new(description.key_schema.clone()),
-            });
-        }
-    }
+    let SyncRequest { job, mut master, mut slaves, segments, only_segments, sample, starting_keys, settings } = request;
+    let (of_master, of_slaves) = look_at(&master, &slaves, environment).await?;
     let total = match segments {
         Segments::Fixed(total) => total,
-        Segments::Auto { at_once } => planned_segments(of_master.size_bytes, at_once),
+        Segments::Auto { at_once } => {
+            planned_segments(of_master.size.bytes, at_once).max(sample.map_or(1, Fraction::least_segments))
+        }
     };
     let named = only_segments.iter().map(SegmentSet::highest).chain(starting_keys.keys().copied());
     if let Some(segment) = named.max().filter(|&segment| segment >= total) {
         return Err(CannotPlan::NoSuchSegment { segment, total });
     }
+    let (only_segments, sample) = match sample {
+        None => (only_segments, None),
+        Some(fraction) => {
+            let (picked, sample) = pick(fraction, total, only_segments.as_ref())?;
+            (Some(picked), Some(sample))
+        }
+    };
     let key_schema = of_master.key_schema.clone();
     let starting_keys = starting_keys.into_iter().map(|(segment, text)| {
         let key = Key::parse(&key_schema, &text).map_err(|error| CannotPlan::BadStartingKey {
@@ -144,15 +143,12 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
         Ok((segment, key.to_json()))
     });
     let starting_keys = starting_keys.collect::<Result<_, CannotPlan>>()?;
-    let ids: Vec<Option<String>> = descriptions.into_iter().map(|description| description.id).collect();
-    for (side, id) in std::iter::once(&mut master).chain(&mut slaves).zip(ids) {
-        side.table_id = id;
+    let strategies = strategies(&settings, of_master.size, &of_slaves);
+    let sides = std::iter::once(&mut master).chain(&mut slaves);
+    for (side, description) in sides.zip(std::iter::once(of_master).chain(of_slaves)) {
+        side.table_id = description.id;
+        side.size = Some(description.size);
     }
-    let strategy = match settings.strategy {
-        StrategyChoice::Paired => Strategy::Paired,
-        StrategyChoice::Auto | StrategyChoice::Lookup => Strategy::Lookup,
-    };
-    let strategies = vec![strategy; slaves.len()];
     Ok(Manifest {
         version: MANIFEST_VERSION,
         job,
@@ -163,10 +159,69 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
         key_schema,
         total_segments: total,
         only_segments,
+        sample,
         starting_keys,
         strategies,
         sync: settings,
     })
+}
+
+/// Describes the tables, and refuses those that cannot be held against each other: master, and slaves.
+///
+/// # Errors
+/// See [`CannotPlan`].
+pub async fn look_at(
+    master: &Side,
+    slaves: &[Side],
+    environment: &Environment,
+) -> Result<(Description, Vec<Description>), CannotPlan> {
+    refuse_same_names(master, slaves)?;
+    let sides: Vec<&Side> = std::iter::once(master).chain(slaves).collect();
+    let described = sides.iter().map(|side| async move { environment.table(side).await?.describe().await });
+    let mut descriptions: Vec<Description> = futures::future::try_join_all(described).await?;
+    for (side, description) in sides.iter().zip(&descriptions) {
+        if let Readiness::NotReady(status) = &description.readiness {
+            return Err(CannotPlan::NotReady { table: side.table.to_string(), status: status.clone() });
+        }
+    }
+    refuse_same_ids(&sides, &descriptions)?;
+    let of_slaves = descriptions.split_off(1);
+    let of_master = descriptions.pop().unwrap_or_else(|| unreachable!("there is a master"));
+    for (slave, description) in slaves.iter().zip(&of_slaves) {
+        if description.key_schema != of_master.key_schema {
+            return Err(CannotPlan::OtherSchema {
+                master: master.table.to_string(),
+                master_schema: Box::new(of_master.key_schema.clone()),
+                slave: slave.table.to_string(),
+                slave_schema: Box::new(description.key_schema.clone()),
+            });
+        }
+    }
+    Ok((of_master, of_slaves))
+}
+
+/// How each slave is held against the master, as asked for or, with `auto`, as is cheaper.
+fn strategies(settings: &SyncSettings, master: TableSize, slaves: &[Description]) -> Vec<Strategy> {
+    match settings.strategy {
+        StrategyChoice::Paired => vec![Strategy::Paired; slaves.len()],
+        StrategyChoice::Lookup => vec![Strategy::Lookup; slaves.len()],
+        StrategyChoice::Auto => {
+            let sizes: Vec<TableSize> = slaves.iter().map(|slave| slave.size).collect();
+            let seeks_extra = settings.policy.seeks_extra();
+            choose(master, &sizes, Reading { seeks_extra, consistency: settings.scan_consistency, share: 1.0 })
+        }
+    }
+}
+
+/// Picks a share of the segments at random.
+fn pick(fraction: Fraction, total: u32, among: Option<&SegmentSet>) -> Result<(SegmentSet, Sample), CannotPlan> {
+    let admitted: Vec<u32> = (0..total).filter(|&segment| among.is_none_or(|among| among.contains(segment))).collect();
+    let of = u32::try_from(admitted.len()).unwrap_or(total);
+    if of < 2 {
+        return Err(CannotPlan::TooFewToSample { of });
+    }
+    let picked = rand::seq::index::sample(&mut rand::rng(), admitted.len(), fraction.picked_of(of) as usize);
+    Ok((SegmentSet::of(picked.into_iter().map(|index| admitted[index])), Sample { fraction, of }))
 }
 
 /// A new id: sorts by time, and two made in the same second differ in all likelihood.

@@ -108,7 +108,7 @@ impl Demo {
         let side = |table: &str| -> Result<Side, Failure> {
             let table = table.parse().map_err(|error| broken(&error))?;
             let endpoint_url = Some(self.endpoint.clone());
-            Ok(Side { table, table_id: None, access: Access { endpoint_url, ..Access::default() } })
+            Ok(Side { table, table_id: None, size: None, access: Access { endpoint_url, ..Access::default() } })
         };
         let request = SyncRequest {
             job: job.to_owned(),
@@ -116,6 +116,7 @@ impl Demo {
             slaves: vec![side(SLAVE)?],
             segments: Segments::Fixed(SEGMENTS),
             only_segments: None,
+            sample: None,
             starting_keys: std::collections::BTreeMap::new(),
             settings: SyncSettings {
                 policy,

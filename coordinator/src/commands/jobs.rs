@@ -9,7 +9,7 @@ use crate::cli::{JobsArgs, OutputFormat};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::settings::Settings;
-use crate::{follow, view};
+use crate::{figures, follow};
 
 /// Jobs looked at at once.
 const LOOKS_AT_ONCE: usize = 4;
@@ -69,7 +69,7 @@ fn as_row(job: &str, look: &Result<Summary, JournalError>, width: usize) -> Stri
             format!(
                 "{job:<width$}  {:<9}  {units:>15}  {:>13}  {} -> {}",
                 summary.state.name(),
-                view::grouped(discrepancies),
+                figures::grouped(discrepancies),
                 master.map_or("?", String::as_str),
                 slaves.join(", ")
             )

@@ -16,7 +16,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::{Output, note};
 use crate::publish::{Published, publish};
 use crate::settings::{Settings, default_parallel};
-use crate::{follow, view};
+use crate::{follow, quote, view};
 
 /// Whether a queued job is followed to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,7 @@ pub(super) async fn run(settings: &Settings, args: SyncArgs, stop: CancellationT
     let manifest = plan(request, &settings.environment()).await?;
     let journal = settings.journal(&manifest.job).await?;
     journal.create(&manifest).await?;
+    settings.note(&quote::strategy_note(&manifest));
     let units = manifest.units().collect();
     match queue {
         Some(queue) => {

@@ -7,8 +7,8 @@ use aws_sdk_dynamodb::operation::batch_get_item::builders::BatchGetItemFluentBui
 use aws_sdk_dynamodb::operation::scan::ScanOutput;
 use aws_sdk_dynamodb::operation::scan::builders::ScanFluentBuilder;
 use aws_sdk_dynamodb::types::{
-    ConsumedCapacity, DeleteRequest, KeysAndAttributes, PutRequest, ReturnConsumedCapacity, ScalarAttributeType,
-    TableDescription, TableStatus, WriteRequest,
+    BillingMode, ConsumedCapacity, DeleteRequest, KeysAndAttributes, PutRequest, ReturnConsumedCapacity,
+    ScalarAttributeType, TableDescription, TableStatus, WriteRequest,
 };
 use aws_sdk_dynamodb::{Client, types};
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -20,6 +20,7 @@ use super::convert::{SdkItem, Unreadable, item_from_sdk, item_to_sdk};
 use super::expression::{Expression, projection};
 use super::fast::{self, GotPage};
 use crate::domain::condition::{Condition, Write};
+use crate::domain::cost::TableSize;
 use crate::domain::digest::Digester;
 use crate::domain::job::Consistency;
 use crate::domain::key::{Key, KeyAttribute, KeySchema, KeyType};
@@ -27,8 +28,8 @@ use crate::domain::table_ref::TableRef;
 use crate::domain::value::{Item, Value};
 use crate::ports::failure::{Failure, FailureKind};
 use crate::ports::table::{
-    Applied, Batch, Content, Description, EntryPage, GetRequest, Got, GotEntries, Page, Readiness, ScanRequest, Table,
-    WriteAnswer, got_of_entries, page_of_entries,
+    Applied, Batch, Billing, Content, Description, EntryPage, GetRequest, Got, GotEntries, Page, Readiness,
+    ScanRequest, Table, WriteAnswer, got_of_entries, page_of_entries,
 };
 
 /// One table, reached through one client.
@@ -199,13 +200,23 @@ impl DynamoTable {
             None => Readiness::NotReady("UNKNOWN".to_owned()),
         };
         let count = |count: Option<i64>| count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
+        let capacity = table.provisioned_throughput.as_ref();
+        let read = count(capacity.and_then(|capacity| capacity.read_capacity_units));
+        let write = count(capacity.and_then(|capacity| capacity.write_capacity_units));
+        // A table that never was on demand has no billing mode; one that is has a capacity of 0, where it has one.
+        let mode = table.billing_mode_summary.as_ref().and_then(|summary| summary.billing_mode.as_ref());
+        let billing = match mode {
+            Some(BillingMode::PayPerRequest) => Billing::OnDemand,
+            _ if read == 0 => Billing::OnDemand,
+            _ => Billing::Provisioned { read, write },
+        };
         Ok(Description {
             id: table.table_id,
             arn: table.table_arn,
             readiness,
             key_schema,
-            item_count: count(table.item_count),
-            size_bytes: count(table.table_size_bytes),
+            size: TableSize { items: count(table.item_count), bytes: count(table.table_size_bytes) },
+            billing,
         })
     }
 }
@@ -501,6 +512,7 @@ mod tests {
         let description = table.describe().await.unwrap();
         assert_eq!((description.readiness, description.key_schema), (Readiness::Ready, schema()));
         assert!(description.arn.is_some());
+        assert_eq!(description.billing, Billing::OnDemand);
 
         let missing = DynamoTable::new(table.client.clone(), "us-east-1:missing".parse().unwrap());
         for failure in [
@@ -510,6 +522,26 @@ mod tests {
             assert_eq!(failure.kind, FailureKind::NotFound, "{failure}");
             assert_eq!(failure.resource, "table `missing` in us-east-1");
         }
+    }
+
+    #[tokio::test]
+    async fn a_table_with_provisioned_capacity_says_how_much() {
+        let answer = |billing: &str| {
+            let body = r#"{"Table":{"TableStatus":"ACTIVE","ItemCount":3,"TableSizeBytes":200,
+                "KeySchema":[{"AttributeName":"name","KeyType":"HASH"}],
+                "AttributeDefinitions":[{"AttributeName":"name","AttributeType":"S"}],BILLING}}"#;
+            Answer::new(200, body.replace("BILLING", billing))
+        };
+        let provisioned = r#""ProvisionedThroughput":{"ReadCapacityUnits":50,"WriteCapacityUnits":5}"#;
+        let on_demand = r#""BillingModeSummary":{"BillingMode":"PAY_PER_REQUEST"},
+            "ProvisionedThroughput":{"ReadCapacityUnits":0,"WriteCapacityUnits":0}"#;
+        let table = canned(&Canned::new([answer(provisioned), answer(on_demand)]));
+
+        let (first, second) = (table.describe().await.unwrap(), table.describe().await.unwrap());
+
+        assert_eq!(first.billing, Billing::Provisioned { read: 50, write: 5 });
+        assert_eq!(second.billing, Billing::OnDemand);
+        assert_eq!(first.size, TableSize { items: 3, bytes: 200 });
     }
 
     #[tokio::test]

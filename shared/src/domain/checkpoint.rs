@@ -63,10 +63,13 @@ pub struct Lane {
     pub master: Mark,
     /// How far the slave is.
     pub slave: Mark,
-    /// Items of the master that this lane is ahead of the lane that is furthest behind.
-    pub ahead: u64,
+    /// Orders the lanes by how far the master is: 0 for those furthest behind. Keys themselves have no order.
+    pub rank: u32,
     /// How it goes on.
     pub method: Method,
+    /// Whether the others went on without it because its slave is slow.
+    #[serde(default)]
+    pub left_behind: bool,
 }
 
 /// Where a unit stands.

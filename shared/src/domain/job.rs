@@ -6,8 +6,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::cost::TableSize;
 use super::decide::Policy;
 use super::key::KeySchema;
+use super::sample::Sample;
 use super::segment::{SegmentSet, strided};
 use super::table_ref::TableRef;
 use super::unit::{MESSAGE_VERSION, Pass, Task, Unit, WorkMessage};
@@ -28,6 +30,9 @@ pub struct Side {
     /// The id the table had when the job was made; another id means that it was replaced since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table_id: Option<String>,
+    /// The size it had then; estimates rest on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<TableSize>,
     /// How it is reached.
     #[serde(default)]
     pub access: Access,
@@ -48,6 +53,23 @@ pub struct Access {
     /// Another endpoint than AWS's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint_url: Option<String>,
+}
+
+/// One name per table; tables written alike are numbered (`… #2`).
+#[must_use]
+pub fn labels<'a>(sides: impl IntoIterator<Item = &'a Side>) -> Vec<String> {
+    let mut taken = BTreeSet::new();
+    sides
+        .into_iter()
+        .map(|side| {
+            let name = side.table.to_string();
+            let numbered = (2..).map(|n| format!("{name} #{n}"));
+            let label = std::iter::once(name.clone()).chain(numbered).find(|label| !taken.contains(label));
+            let label = label.unwrap_or(name);
+            taken.insert(label.clone());
+            label
+        })
+        .collect()
 }
 
 /// What a job does.
@@ -215,6 +237,9 @@ pub struct Manifest {
     /// The segments that this job does; all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only_segments: Option<SegmentSet>,
+    /// That these segments were picked at random, if they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sample>,
     /// By segment, the key (DynamoDB JSON) after which its scans begin.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub starting_keys: BTreeMap<u32, Json>,
@@ -240,17 +265,7 @@ impl Manifest {
     /// One name per table, in the order of [`Manifest::sides`]; tables written alike are numbered (`… #2`).
     #[must_use]
     pub fn labels(&self) -> Vec<String> {
-        let mut taken = BTreeSet::new();
-        self.sides()
-            .map(|side| {
-                let name = side.table.to_string();
-                let numbered = (2..).map(|n| format!("{name} #{n}"));
-                let label = std::iter::once(name.clone()).chain(numbered).find(|label| !taken.contains(label));
-                let label = label.unwrap_or(name);
-                taken.insert(label.clone());
-                label
-            })
-            .collect()
+        labels(self.sides())
     }
 
     /// The passes that the job makes over the tables. A paired scan finds extra items in the master's own pass.

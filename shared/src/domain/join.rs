@@ -44,15 +44,6 @@ impl Stream {
     }
 }
 
-/// What stays pending when a window is shortened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// What was read last.
-    NewestPage,
-    /// Nothing.
-    Nothing,
-}
-
 /// Why an item is a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Suspicion {
@@ -74,6 +65,18 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// An item of a page that looks discrepant by other means than a join.
+    #[must_use]
+    pub fn new(suspicion: Suspicion, page: &Arc<Entries>, index: usize) -> Self {
+        Self { suspicion, page: Arc::clone(page), index }
+    }
+
+    /// Its key's digest.
+    #[must_use]
+    pub fn digest(&self) -> u128 {
+        self.page.digests().get(self.index).map_or(0, |digest| digest.key)
+    }
+
     /// Its key.
     ///
     /// # Errors
@@ -186,7 +189,7 @@ impl Join {
         self.window_mut(stream).set_ended();
         for stream in [Stream::Master, Stream::Slave] {
             if self.window(stream.other()).has_nothing_to_come() || self.has_ended() {
-                self.retire_all_but(stream, 0, Suspicion::OnlyIn(stream), out);
+                self.retire_all(stream, Suspicion::OnlyIn(stream), out);
             }
         }
     }
@@ -204,15 +207,17 @@ impl Join {
         self.master.has_ended() && self.slave.has_ended()
     }
 
-    /// Gives up the oldest entries of a window, but for what is kept.
-    ///
-    /// Before a commit, so that what is read again after a crash is a page at most.
-    pub fn shorten(&mut self, stream: Stream, keep: Keep, out: &mut Vec<Candidate>) {
-        let keep = match keep {
-            Keep::NewestPage => self.window(stream).newest_page(),
-            Keep::Nothing => 0,
-        };
-        self.retire_all_but(stream, keep, Suspicion::NotAwaited(stream), out);
+    /// Gives up all that is pending, so that everything that was read is decided.
+    pub fn give_up(&mut self, out: &mut Vec<Candidate>) {
+        for stream in [Stream::Master, Stream::Slave] {
+            self.retire_all(stream, Suspicion::NotAwaited(stream), out);
+        }
+    }
+
+    /// Whether nothing of the other side can be met on this one any more.
+    #[must_use]
+    pub fn has_nothing_to_come(&self, stream: Stream) -> bool {
+        self.window(stream).has_nothing_to_come()
     }
 
     /// How far a side is decided.
@@ -254,10 +259,9 @@ impl Join {
         self.master.held_bytes() + self.slave.held_bytes()
     }
 
-    fn retire_all_but(&mut self, stream: Stream, keep: usize, suspicion: Suspicion, out: &mut Vec<Candidate>) {
+    fn retire_all(&mut self, stream: Stream, suspicion: Suspicion, out: &mut Vec<Candidate>) {
         let window = self.window_mut(stream);
-        let until = window.end().saturating_sub(keep as u64);
-        window.retire(until, |page, index| out.push(Candidate { suspicion, page: Arc::clone(page), index }));
+        window.retire(window.end(), |page, index| out.push(Candidate { suspicion, page: Arc::clone(page), index }));
     }
 
     fn window(&self, stream: Stream) -> &Window {

@@ -51,7 +51,32 @@ impl SegmentSet {
     /// Whether the segment is chosen.
     #[must_use]
     pub fn contains(&self, segment: u32) -> bool {
-        self.ranges.iter().any(|&(first, last)| (first..=last).contains(&segment))
+        let next = self.ranges.partition_point(|&(first, _)| first <= segment);
+        next.checked_sub(1).is_some_and(|before| segment <= self.ranges[before].1)
+    }
+
+    /// How many segments are chosen.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.ranges.iter().map(|&(first, last)| (last - first).saturating_add(1)).sum()
+    }
+
+    /// These segments, in any order.
+    #[must_use]
+    pub fn of(segments: impl IntoIterator<Item = u32>) -> Self {
+        Self::merged(segments.into_iter().map(|segment| (segment, segment)).collect())
+    }
+
+    fn merged(mut ranges: Vec<(u32, u32)>) -> Self {
+        ranges.sort_unstable();
+        let mut merged: Vec<(u32, u32)> = Vec::new();
+        for (first, last) in ranges {
+            match merged.last_mut() {
+                Some((_, end)) if first <= end.saturating_add(1) => *end = last.max(*end),
+                _ => merged.push((first, last)),
+            }
+        }
+        Self { ranges: merged }
     }
 
     /// The highest segment chosen.
@@ -76,15 +101,7 @@ impl FromStr for SegmentSet {
             }
             ranges.push((first, last));
         }
-        ranges.sort_unstable();
-        let mut merged: Vec<(u32, u32)> = Vec::new();
-        for (first, last) in ranges {
-            match merged.last_mut() {
-                Some((_, end)) if first <= end.saturating_add(1) => *end = last.max(*end),
-                _ => merged.push((first, last)),
-            }
-        }
-        Ok(Self { ranges: merged })
+        Ok(Self::merged(ranges))
     }
 }
 
@@ -126,6 +143,18 @@ mod tests {
 
             prop_assert_eq!(order, (0..total).collect::<Vec<_>>());
         }
+
+        #[test]
+        fn a_set_has_the_segments_it_was_made_of_and_no_others(segments: Vec<u8>) {
+            let set = SegmentSet::of(segments.iter().map(|&segment| u32::from(segment)));
+
+            for segment in 0..=u8::MAX {
+                prop_assert_eq!(set.contains(segment.into()), segments.contains(&segment));
+            }
+            prop_assert!(!set.contains(256) && !set.contains(u32::MAX));
+            let distinct: std::collections::BTreeSet<_> = segments.iter().collect();
+            prop_assert_eq!(set.count() as usize, distinct.len());
+        }
     }
 
     #[test]
@@ -142,7 +171,7 @@ mod tests {
 
         assert_eq!(set.to_string(), "0,3,8-16");
         assert!(set.contains(3) && set.contains(16) && !set.contains(7) && !set.contains(17));
-        assert_eq!(set.highest(), 16);
+        assert_eq!((set.highest(), set.count()), (16, 11));
         for text in ["", "a", "1,", "5-3", "-1", "1-2-3", "4294967296"] {
             assert!(text.parse::<SegmentSet>().is_err(), "{text:?}");
         }

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{Checkpoint, State};
-use super::job::{JobKind, Manifest};
+use super::cost::reads_of;
+use super::job::{JobKind, Manifest, Strategy};
+use super::sample::{Estimate, Moments, Sample};
+use super::segment::SegmentSet;
 use super::tally::{Consumed, SlaveTally, Tally};
 use super::unit::{Pass, Unit};
 
@@ -105,6 +108,39 @@ pub struct UnitError {
     pub error: String,
 }
 
+/// Capacity that a table was expected to give.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Estimated {
+    /// Read units, to the half.
+    pub read: f64,
+}
+
+/// What a random sample of the segments says about all of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleSummary {
+    /// Segments that were picked.
+    pub segments: u64,
+    /// Out of so many.
+    pub of: u64,
+    /// The totals of each slave; none before two segments are done.
+    pub estimates: Vec<SlaveEstimate>,
+}
+
+/// The estimated totals of one slave, with their 95 % intervals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlaveEstimate {
+    /// The slave, as it was named.
+    pub table: String,
+    /// Master items.
+    pub compared: Estimate,
+    /// Items it lacks.
+    pub missing: Estimate,
+    /// Items whose attributes differ.
+    pub differing: Estimate,
+    /// Items only it has; absent when they are not looked for, or not in two segments yet.
+    pub extra: Option<Estimate>,
+}
+
 /// Where a job stands. The figures are sums over committed checkpoints, so they are exact however often workers died.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -122,6 +158,12 @@ pub struct Summary {
     pub scanned: BTreeMap<String, u64>,
     /// Capacity consumed, by table.
     pub consumed: BTreeMap<String, Consumed>,
+    /// What was expected to be consumed when the job was made, by table: for the first look, without confirmations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated: Option<BTreeMap<String, Estimated>>,
+    /// What a random sample of the segments says about all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<SampleSummary>,
     /// When the job was made.
     pub started_at: String,
     /// When it last moved.
@@ -169,6 +211,7 @@ pub struct Fold<'a> {
     manifest: &'a Manifest,
     units: UnitCounts,
     tally: Tally,
+    spread: Vec<Spread>,
     errors: Vec<UnitError>,
     updated_at: String,
     ended_at: Option<String>,
@@ -183,6 +226,7 @@ impl<'a> Fold<'a> {
             manifest,
             units: UnitCounts { total: manifest.unit_count() as u64, ..UnitCounts::default() },
             tally: Tally::zero(manifest.slaves.len()),
+            spread: vec![Spread::default(); manifest.slaves.len()],
             errors: Vec::new(),
             updated_at: manifest.created_at.clone(),
             ended_at: None,
@@ -196,7 +240,10 @@ impl<'a> Fold<'a> {
         match (&checkpoint.state, lease) {
             (State::Queued, _) | (State::Running { .. }, LeaseView::Expired) => {}
             (State::Running { .. }, LeaseView::Live) => self.units.running += 1,
-            (State::Done, _) => self.units.done += 1,
+            (State::Done, _) => {
+                self.units.done += 1;
+                self.spread_over(checkpoint);
+            }
             (State::Failed { error }, _) => {
                 self.units.failed += 1;
                 let Unit { pass, segment } = checkpoint.unit;
@@ -215,10 +262,25 @@ impl<'a> Fold<'a> {
         }
     }
 
+    /// Each count is observed in the one pass that makes it.
+    fn spread_over(&mut self, done: &Checkpoint) {
+        for (slave, (spread, tally)) in self.spread.iter_mut().zip(&done.tally.slaves).enumerate() {
+            let paired = self.manifest.strategy(slave) == Strategy::Paired;
+            if done.unit.pass == Pass::Master {
+                spread.compared.add(tally.compared);
+                spread.missing.add(tally.missing);
+                spread.differing.add(tally.differing);
+            }
+            if done.unit.pass == if paired { Pass::Master } else { Pass::Slave(slave) } {
+                spread.extra.add(tally.extra);
+            }
+        }
+    }
+
     /// The view, given what the user last asked of the job.
     #[must_use]
     pub fn finish(self, wish: Wish) -> Summary {
-        let Self { manifest, mut units, tally, errors, updated_at, ended_at, taken } = self;
+        let Self { manifest, mut units, tally, spread, errors, updated_at, ended_at, taken } = self;
         units.queued = units.total.saturating_sub(units.running + units.done + units.failed);
         let all_ended = units.done + units.failed == units.total;
         let state = match (all_ended, units.failed, wish) {
@@ -229,13 +291,20 @@ impl<'a> Fold<'a> {
             (false, _, Wish::Run) => JobState::Running,
         };
         let labels = manifest.labels();
-        let slaves =
+        let slaves: Vec<SlaveSummary> =
             labels.iter().skip(1).zip(&tally.slaves).map(|(label, slave)| slave_summary(label, slave)).collect();
+        let estimated = reads_of(manifest, |slave| manifest.strategy(slave)).map(|tables| {
+            // In halves, as the service charges: such numbers are the same after being written and read.
+            let read = tables.into_iter().map(|table| Estimated { read: (table.read_units * 2.0).round() / 2.0 });
+            labels.iter().cloned().zip(read).collect()
+        });
         Summary {
             job: manifest.job.clone(),
             kind: manifest.kind,
             state,
             units,
+            sample: manifest.sample.map(|sample| sample_summary(manifest, sample, &slaves, &spread)),
+            estimated,
             slaves,
             scanned: labels.iter().cloned().zip(tally.scanned).collect(),
             consumed: labels.iter().cloned().zip(tally.consumed).collect(),
@@ -244,6 +313,34 @@ impl<'a> Fold<'a> {
             ended_at: ended_at.filter(|_| all_ended),
             errors,
         }
+    }
+}
+
+/// How what was counted of one slave is spread over the segments that are done.
+#[derive(Clone, Copy, Default)]
+struct Spread {
+    compared: Moments,
+    missing: Moments,
+    differing: Moments,
+    extra: Moments,
+}
+
+fn sample_summary(manifest: &Manifest, sample: Sample, slaves: &[SlaveSummary], spread: &[Spread]) -> SampleSummary {
+    let picked = manifest.only_segments.as_ref().map_or(manifest.total_segments, SegmentSet::count);
+    let estimate = |(slave, spread): (&SlaveSummary, &Spread)| {
+        let seeks_extra = manifest.sync.policy.seeks_extra();
+        Some(SlaveEstimate {
+            table: slave.table.clone(),
+            compared: spread.compared.total(sample.of, slave.compared)?,
+            missing: spread.missing.total(sample.of, slave.missing)?,
+            differing: spread.differing.total(sample.of, slave.differing)?,
+            extra: spread.extra.total(sample.of, slave.extra).filter(|_| seeks_extra),
+        })
+    };
+    SampleSummary {
+        segments: picked.into(),
+        of: sample.of.into(),
+        estimates: slaves.iter().zip(spread).filter_map(estimate).collect(),
     }
 }
 
@@ -302,5 +399,106 @@ impl Summary {
     #[must_use]
     pub fn remaining(&self) -> u64 {
         self.slaves.iter().map(SlaveSummary::remaining).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cost::TableSize;
+    use super::super::decide::{ExtraHandling, Policy};
+    use super::super::job::{MANIFEST_VERSION, Side, SyncSettings};
+    use super::super::key::{KeyAttribute, KeySchema, KeyType};
+    use super::*;
+
+    fn side(name: &str, items: u64) -> Side {
+        let size = Some(TableSize { items, bytes: items * 8192 });
+        Side { table: name.parse().unwrap(), table_id: None, size, access: Default::default() }
+    }
+
+    /// Half of ten segments; the first slave is looked up, the second is paired.
+    fn sampled() -> Manifest {
+        Manifest {
+            version: MANIFEST_VERSION,
+            job: "J".to_owned(),
+            kind: JobKind::Sync,
+            created_at: "2026-11-20T23:15:00.000Z".to_owned(),
+            master: side("us-east-1:orders", 100),
+            slaves: vec![side("us-east-1:looked-up", 100), side("us-east-1:paired", 0)],
+            key_schema: KeySchema { partition: KeyAttribute { name: "id".to_owned(), kind: KeyType::S }, sort: None },
+            total_segments: 10,
+            only_segments: Some("0-4".parse().unwrap()),
+            sample: Some(Sample { fraction: 0.5.try_into().unwrap(), of: 10 }),
+            starting_keys: BTreeMap::new(),
+            strategies: vec![Strategy::Lookup, Strategy::Paired],
+            sync: SyncSettings {
+                policy: Policy { extra: ExtraHandling::Report, ..Policy::default() },
+                ..SyncSettings::default()
+            },
+        }
+    }
+
+    fn done(pass: Pass, segment: u32, slaves: [SlaveTally; 2]) -> UnitView {
+        let mut checkpoint = Checkpoint::fresh(Unit { pass, segment }, 2, "2026-11-20T23:15:00.000Z");
+        checkpoint.state = State::Done;
+        checkpoint.tally.slaves = slaves.into();
+        UnitView { checkpoint, lease: LeaseView::Expired }
+    }
+
+    #[test]
+    fn each_count_is_estimated_from_the_pass_that_makes_it() {
+        let manifest = sampled();
+        let mut fold = Fold::new(&manifest);
+        let master = |extra| SlaveTally { compared: 10, identical: 9, missing: 1, extra, ..SlaveTally::default() };
+        for segment in 0..2 {
+            fold.add(&done(Pass::Master, segment, [master(0), master(4)]));
+        }
+        let before = fold.finish(Wish::Run).sample.unwrap();
+        let mut fold = Fold::new(&manifest);
+        for segment in 0..5 {
+            fold.add(&done(Pass::Master, segment, [master(0), master(4)]));
+            let extra = SlaveTally { extra: 3, ..SlaveTally::default() };
+            fold.add(&done(Pass::Slave(0), segment, [extra, SlaveTally::default()]));
+        }
+        let after = fold.finish(Wish::Run).sample.unwrap();
+
+        let all_alike = |count| Estimate { estimate: count, low: count, high: count };
+        assert_eq!((before.segments, before.of), (5, 10));
+        assert_eq!((before.estimates[0].extra, before.estimates[0].compared), (None, all_alike(100)));
+        assert_eq!(after.estimates[0].extra, Some(all_alike(30)));
+        assert_eq!(after.estimates[1].extra, Some(all_alike(40)));
+        assert_eq!(after.estimates[1].compared, all_alike(100));
+    }
+
+    #[test]
+    fn half_of_the_segments_are_expected_to_take_half_of_the_units() {
+        let estimated = Fold::new(&sampled()).finish(Wish::Run).estimated.unwrap();
+
+        // Half of: a scan of 100 items, each of two blocks, and 100 lookups for extra items; 100 lookups, and a scan.
+        assert_eq!(estimated["us-east-1:orders"].read, 100.0);
+        assert_eq!(estimated["us-east-1:looked-up"].read, 100.0);
+        assert_eq!(estimated["us-east-1:paired"].read, 0.0);
+    }
+
+    #[test]
+    fn a_summary_that_was_written_is_read_back_the_same() {
+        let mut manifest = sampled();
+        manifest.master.size = Some(TableSize { items: 13, bytes: 13 * 377 });
+        manifest.only_segments = Some("0-2".parse().unwrap());
+        let summary = Fold::new(&manifest).finish(Wish::Run);
+
+        let written = serde_json::to_string(&summary).unwrap();
+
+        assert_eq!(serde_json::from_str::<Summary>(&written).unwrap(), summary);
+    }
+
+    #[test]
+    fn nothing_is_expected_of_tables_of_unknown_size() {
+        let mut manifest = sampled();
+        manifest.slaves[0].size = None;
+        manifest.sample = None;
+
+        let summary = serde_json::to_value(Fold::new(&manifest).finish(Wish::Run)).unwrap();
+
+        assert!(summary.get("estimated").is_none() && summary.get("sample").is_none(), "{summary}");
     }
 }

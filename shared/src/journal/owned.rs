@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::failure::JournalError;
 use super::folder::{Journal, STORE_RETRY, Stored};
-use super::parts::{Intent, pack};
+use super::parts::{Intent, Packed};
 use crate::domain::checkpoint::{Checkpoint, MAX_ATTEMPTS, MAX_FAILURES, Position, State};
 use crate::domain::discrepancy::Discrepancy;
 use crate::domain::tally::Tally;
@@ -53,9 +53,9 @@ pub struct Step {
     /// The new totals.
     pub tally: Tally,
     /// Report lines that are final.
-    pub lines: Vec<Discrepancy>,
+    pub lines: Packed<Discrepancy>,
     /// Repairs about to be made. A step without any settles those of the step before.
-    pub pending: Vec<Intent>,
+    pub pending: Packed<Intent>,
 }
 
 /// A unit that this worker owns, until a commit says `Lost`.
@@ -280,8 +280,8 @@ impl OwnedUnit {
             files.push((name.clone(), body));
             Ok::<_, JournalError>(name)
         };
-        let part = if lines.is_empty() { None } else { Some(add("discrepancies", pack(&lines))?) };
-        let pending = if pending.is_empty() { None } else { Some(add("pending", pack(&pending))?) };
+        let part = if lines.is_empty() { None } else { Some(add("discrepancies", lines.finish())?) };
+        let pending = if pending.is_empty() { None } else { Some(add("pending", pending.finish())?) };
         let change = |checkpoint: &mut Checkpoint| {
             if checkpoint.position != position || checkpoint.pending != pending {
                 checkpoint.attempts = 0;

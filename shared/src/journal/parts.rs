@@ -1,6 +1,7 @@
 //! Report lines and pending repairs as gzip-compressed JSON lines.
 
 use std::io::{Read as _, Write as _};
+use std::marker::PhantomData;
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -20,13 +21,59 @@ pub struct Intent {
     pub line: Discrepancy,
 }
 
-pub(super) fn pack<T: Serialize>(lines: &[T]) -> std::io::Result<Bytes> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    for line in lines {
-        serde_json::to_writer(&mut encoder, line)?;
-        encoder.write_all(b"\n")?;
+/// Lines that are packed as they come, so that a great many of them take little memory.
+pub struct Packed<T> {
+    /// Made with the first line: it takes some hundred kilobytes.
+    encoder: Option<GzEncoder<Vec<u8>>>,
+    count: usize,
+    failed: Option<std::io::Error>,
+    lines: PhantomData<fn(&T)>,
+}
+
+impl<T: Serialize> Packed<T> {
+    /// Adds a line. Should that fail, [`Packed::finish`] says so.
+    pub fn push(&mut self, line: &T) {
+        let encoder = self.encoder.get_or_insert_with(|| GzEncoder::new(Vec::new(), Compression::default()));
+        let written = serde_json::to_writer(&mut *encoder, line).map_err(std::io::Error::from);
+        if let Err(error) = written.and_then(|()| encoder.write_all(b"\n")) {
+            self.failed.get_or_insert(error);
+        }
+        self.count += 1;
     }
-    encoder.finish().map(Bytes::from)
+
+    /// How many lines there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(super) fn finish(self) -> std::io::Result<Bytes> {
+        match (self.failed, self.encoder) {
+            (Some(error), _) => Err(error),
+            (None, Some(encoder)) => encoder.finish().map(Bytes::from),
+            (None, None) => Ok(Bytes::new()),
+        }
+    }
+}
+
+impl<T> Default for Packed<T> {
+    fn default() -> Self {
+        Self { encoder: None, count: 0, failed: None, lines: PhantomData }
+    }
+}
+
+impl<T: Serialize> FromIterator<T> for Packed<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(lines: I) -> Self {
+        let mut packed = Self::default();
+        lines.into_iter().for_each(|line| packed.push(&line));
+        packed
+    }
 }
 
 pub(super) fn unpack<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, String> {

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::json;
 
+use super::parts::Packed;
 use super::{Acquired, GivenUp, Intent, Journal, JournalError, OwnedUnit, Step};
 use crate::domain::checkpoint::{MAX_ATTEMPTS, MAX_FAILURES, Position, State};
 use crate::domain::decide::Kind;
@@ -37,7 +38,8 @@ fn faulty(store: &Arc<MemoryStore>, plan: FaultPlan) -> Journal {
 }
 
 fn manifest() -> Manifest {
-    let side = |name: &str| Side { table: name.parse().unwrap(), table_id: None, access: Default::default() };
+    let side =
+        |name: &str| Side { table: name.parse().unwrap(), table_id: None, size: None, access: Default::default() };
     Manifest {
         version: MANIFEST_VERSION,
         job: "J".to_owned(),
@@ -48,6 +50,7 @@ fn manifest() -> Manifest {
         key_schema: contract::table::schema(),
         total_segments: 8,
         only_segments: None,
+        sample: None,
         starting_keys: Default::default(),
         strategies: Vec::new(),
         sync: SyncSettings::default(),
@@ -92,7 +95,7 @@ fn step(position: &str, lines: &[&str]) -> Step {
     let mut tally = Tally::zero(1);
     tally.slaves[0].missing = lines.len() as u64;
     let position = Position::After(json!({"id": {"S": position}}));
-    Step { position, tally, lines: lines.iter().map(|id| line(id)).collect(), pending: Vec::new() }
+    Step { position, tally, lines: lines.iter().map(|id| line(id)).collect(), pending: Packed::default() }
 }
 
 /// What a report would show of the unit.
@@ -348,7 +351,7 @@ async fn no_part_is_ever_overwritten() {
         owned.commit(step(&format!("{n}"), &["a"])).await.unwrap();
         owned.renew().await.unwrap();
         let pending = vec![Intent { slave: 0, line: line("p") }];
-        owned.commit(Step { pending, ..step(&format!("{n}+"), &["b"]) }).await.unwrap();
+        owned.commit(Step { pending: pending.into_iter().collect(), ..step(&format!("{n}+"), &["b"]) }).await.unwrap();
         assert_eq!(owned.pending().await.unwrap().len(), 1);
         tokio::time::advance(PAST_THE_LEASE).await;
         names.extend(store.keys());

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::domain::condition::{Condition, Write};
+use crate::domain::cost::TableSize;
 use crate::domain::job::{Consistency, MAX_KEYS_PER_GET};
 use crate::domain::key::{Key, KeySchema};
 use crate::domain::number::Number;
@@ -19,8 +20,8 @@ use crate::domain::segment::MAX_SEGMENTS;
 use crate::domain::value::{Item, Value};
 use crate::ports::failure::{Failure, FailureKind};
 use crate::ports::table::{
-    Applied, Batch, Content, Description, GetRequest, Got, MAX_WRITES_PER_BATCH, Page, Readiness, ScanRequest, Table,
-    WriteAnswer,
+    Applied, Batch, Billing, Content, Description, GetRequest, Got, MAX_WRITES_PER_BATCH, Page, Readiness, ScanRequest,
+    Table, WriteAnswer,
 };
 
 /// Bytes of items after which a page ends.
@@ -215,8 +216,11 @@ impl Table for MemoryTable {
             arn: None,
             readiness: Readiness::Ready,
             key_schema: self.schema.clone(),
-            item_count: items.len() as u64,
-            size_bytes: items.values().map(stored_bytes).sum::<usize>() as u64,
+            size: TableSize {
+                items: items.len() as u64,
+                bytes: items.values().map(stored_bytes).sum::<usize>() as u64,
+            },
+            billing: Billing::OnDemand,
         })
     }
 

@@ -542,7 +542,7 @@ mod tests {
             let table = FaultyTable::new(memory(3), FaultPlan::new(seed).failing(0.5));
             let mut fates = Vec::new();
             for _ in 0..64 {
-                fates.push(table.describe().await.map_err(|failure| failure.to_string()).map(|it| it.item_count));
+                fates.push(table.describe().await.map_err(|failure| failure.to_string()).map(|it| it.size.items));
             }
             fates
         };

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::failure::{Failure, FailureKind};
 use crate::domain::condition::{Condition, Write};
+use crate::domain::cost::TableSize;
 use crate::domain::digest::Digester;
 use crate::domain::entries::Entries;
 use crate::domain::job::{Consistency, Reader};
@@ -21,10 +22,24 @@ pub struct Description {
     pub readiness: Readiness,
     /// Its key schema.
     pub key_schema: KeySchema,
-    /// Items; refreshed by the service every six hours or so.
-    pub item_count: u64,
-    /// Bytes; refreshed as the count is.
-    pub size_bytes: u64,
+    /// Its size; refreshed by the service every six hours or so.
+    pub size: TableSize,
+    /// What its reads and writes are paid by.
+    pub billing: Billing,
+}
+
+/// What a table's reads and writes are paid by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Billing {
+    /// By the request.
+    OnDemand,
+    /// By the hour, for what it can do at most.
+    Provisioned {
+        /// Read units per second.
+        read: u64,
+        /// Write units per second.
+        write: u64,
+    },
 }
 
 /// Whether a table can be read.

@@ -3,17 +3,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use shared::domain::checkpoint::{Mark, Method, Position};
+use shared::domain::checkpoint::{Lane, Mark, Method, Position};
 use shared::domain::decide::Policy;
 use shared::domain::job::{Confirm, Strategy, StrategyChoice, SyncSettings};
-use shared::domain::key::{Key, KeyType};
+use shared::domain::key::{Key, KeySchema, KeyType};
+use shared::domain::tally::Tally;
 use shared::domain::value::{Item, Value};
+use shared::journal::{Acquired, Step};
 use shared::local::memory::MemoryStore;
 use shared::local::table::MemoryTable;
 use shared::ports::faulty::{FaultPlan, Moment};
@@ -22,7 +25,7 @@ use tests::generate::{Pair, Shares, cases, pair_of_tables, schema, table};
 use tests::oracle::{Differences, key_text};
 use tests::vary::mutate;
 use tests::watch::{Access, Call, Watch};
-use tests::world::{DRY_RUN, Job, PAST_THE_LEASE, REPAIR, Worker, World};
+use tests::world::{DRY_RUN, Job, LEASE, PAST_THE_LEASE, REPAIR, Worker, World};
 
 use super::exact::settings_by;
 
@@ -55,7 +58,7 @@ fn small(n: u32, version: &str) -> Item {
 /// Each difference of the tables is in the report, whatever had to be read twice.
 fn assert_finds_all(world: &World, report: &tests::world::Report, policy: Policy, before: &[Differences]) {
     for slave in &report.summary.slaves {
-        assert_eq!(slave.compared, world.tables[0].len() as u64);
+        assert_eq!(slave.compared, world.tables[0].len() as u64, "{:?}", report.summary);
         assert_eq!(slave.compared, slave.identical + slave.missing + slave.differing);
     }
     let found: u64 = report.summary.slaves.iter().map(|slave| slave.discrepancies()).sum();
@@ -148,7 +151,7 @@ async fn tables_that_agree_cost_what_their_scans_cost() {
         let world = world(&vec![&pair; slaves], &vec![0; slaves + 1], usize::MAX);
         let report = world.sync(4, settings(REPAIR), &Worker::default()).await;
 
-        let bytes = world.tables[0].describe().await.unwrap().size_bytes;
+        let bytes = world.tables[0].describe().await.unwrap().size.bytes;
         #[expect(clippy::cast_precision_loss, reason = "it is small")]
         let bare = bytes as f64 / 4096.0 / 2.0;
         for (table, consumed) in &report.summary.consumed {
@@ -201,10 +204,10 @@ async fn in_many_steps(world: &World, job: &Job, scans: usize) -> Vec<Position> 
     let mut queue = job.enqueue().await;
     for _ in 0..500 {
         let worker = Worker { concurrency: 1, ..Worker::default() };
-        let (stop, left) = (worker.stop.clone(), std::sync::atomic::AtomicUsize::new(scans));
+        let (stop, left) = (worker.stop.clone(), AtomicUsize::new(scans));
         let watch = Watch::plain(move |call| {
             if let Call::Table(_, Access::Scan(_)) = call
-                && left.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) == 1
+                && left.fetch_sub(1, Ordering::SeqCst) == 1
             {
                 stop.cancel();
             }
@@ -243,7 +246,7 @@ async fn lanes_that_stand_apart_go_on_together_and_count_each_item_once() {
             let positions = in_many_steps(&world, &job, scans).await;
 
             let apart = |position: &Position| match position {
-                Position::Paired(lanes) => lanes.iter().any(|lane| lane.ahead > 0),
+                Position::Paired(lanes) => lanes.iter().any(|lane| lane.rank > 0),
                 _ => false,
             };
             assert!(positions.iter().any(apart), "seed {seed}: no two lanes ever stood apart");
@@ -341,7 +344,7 @@ async fn a_change_in_flight_while_both_are_scanned_is_never_reported() {
     // With every page, an application writes to the master, and replication is some milliseconds behind.
     let watch = Watch::plain(move |call| {
         if let Call::Table(_, Access::Scan(_)) = call {
-            let n = writes.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let n = writes.fetch_add(1, Ordering::SeqCst);
             let changed = small(n * 7 % 300, "2");
             let (added, removed) = (small(1000 + n, "1"), small(n * 11 % 300, ""));
             let removed = Key::of(&schema, &removed).unwrap();
@@ -366,4 +369,152 @@ async fn a_change_in_flight_while_both_are_scanned_is_never_reported() {
 
     assert_eq!((report.lines.len(), worker.faults.writes()), (0, 0));
     assert!(report.summary.slaves[0].healed > 0, "nothing was in flight");
+}
+
+/// Items in the order of a scan.
+fn in_order(schema: &KeySchema, count: u32) -> Vec<Item> {
+    let items: Vec<Item> = (0..count).map(|n| small(n, "1")).collect();
+    World::new(schema, [items.as_slice()], 10).tables[0].items()
+}
+
+/// A worker each of whose scans takes as long as `time` says, by table and by how many that table had before.
+fn scanning_for(time: impl Fn(usize, usize) -> Duration + Send + Sync + 'static) -> Worker {
+    let counts: [AtomicUsize; 3] = Default::default();
+    let shared = Arc::new((counts, time));
+    let watch = Watch::new(move |call| {
+        let shared = Arc::clone(&shared);
+        async move {
+            if let Call::Table(table, Access::Scan(_)) = call {
+                let count = shared.0[table].fetch_add(1, Ordering::SeqCst);
+                tokio::time::sleep((shared.1)(table, count)).await;
+            }
+            None
+        }
+    });
+    Worker { watch: Some(watch), ..Worker::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stretch_that_one_side_lacks_is_passed_over_many_commits() {
+    let schema = schema(KeyType::S, None);
+    let all = in_order(&schema, 6000);
+    let slave = [&all[..1500], &all[2500..]].concat();
+    let world = World::new(&schema, [all.as_slice(), slave.as_slice()], 100);
+    let worker = scanning_for(|_, _| Duration::from_millis(500));
+
+    let report = world.sync(1, settings(DRY_RUN), &worker).await;
+
+    let slave = &report.summary.slaves[0];
+    assert_eq!((slave.gave_way, slave.missing, slave.identical, slave.healed), (0, 1000, 5000, 0));
+    let consumed = report.summary.consumed["eu-west-1:table-1"].read;
+    assert!(consumed < 1000.0 + 50.0, "{consumed}: more than the missing ones were looked at");
+}
+
+#[tokio::test(start_paused = true)]
+async fn slaves_that_are_slow_together_are_waited_for() {
+    let schema = schema(KeyType::S, None);
+    let all = in_order(&schema, 3000);
+    let world = World::new(&schema, [all.as_slice(), all.as_slice(), all.as_slice()], 100);
+    let worker = scanning_for(|table, count| match (table, count) {
+        (1 | 2, 20) => Duration::from_secs(35),
+        _ => Duration::from_millis(100),
+    });
+
+    let report = world.sync(1, settings(DRY_RUN), &worker).await;
+
+    for slave in &report.summary.slaves {
+        assert_eq!((slave.gave_way, slave.identical), (0, 3000));
+        assert!(report.summary.consumed[&slave.table].read < 100.0, "{:?}", report.summary.consumed);
+    }
+}
+
+/// Commits a checkpoint with one lane after the 10th item and another after the 50th, each counted as identical.
+async fn stand_apart(job: &Job, items: &[Item]) {
+    let schema = &job.manifest.key_schema;
+    let lane = |decided: usize, rank| {
+        let mark = Mark::After(Key::of(schema, &items[decided - 1]).expect("it has a key").to_json());
+        Lane { master: mark.clone(), slave: mark, rank, method: Method::Join, left_behind: false }
+    };
+    let mut tally = Tally::zero(2);
+    for (slave, decided) in tally.slaves.iter_mut().zip([10, 50]) {
+        (slave.compared, slave.identical) = (decided, decided);
+    }
+    tally.scanned = vec![10, 10, 50];
+    let unit = job.manifest.units().next().expect("there is one");
+    let Ok(Acquired::Owned(owned)) = job.journal.acquire(unit, 2, None, "me", LEASE).await else {
+        panic!("nobody else has it");
+    };
+    let position = Position::Paired(vec![lane(10, 0), lane(50, 1)]);
+    owned.commit(Step { position, tally, ..Step::default() }).await.expect("the store works");
+    owned.release().await.expect("the store works");
+}
+
+fn assert_counted_once(report: &tests::world::Report, at_most: u64) {
+    for slave in &report.summary.slaves {
+        assert!(slave.compared <= at_most && slave.compared == slave.identical, "{slave:?}");
+    }
+    assert!(report.summary.scanned["us-east-1:table-0"] <= at_most, "{:?}", report.summary.scanned);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lanes_find_each_other_when_the_items_between_them_are_deleted() {
+    let schema = schema(KeyType::S, None);
+    let all = in_order(&schema, 200);
+    let world = World::new(&schema, [all.as_slice(), all.as_slice(), all.as_slice()], 2);
+    let job = world.job(1, settings(DRY_RUN)).await;
+    stand_apart(&job, &all).await;
+    let tables = world.tables.clone();
+    // The whole page after the second lane's place, its own key too, once that page was read.
+    let keys: Vec<Key> = all[49..52].iter().map(|item| Key::of(&schema, item).unwrap()).collect();
+    let last = keys[2].clone();
+    let watch = Watch::plain(move |call| {
+        if let Call::Table(0, Access::Scan(request)) = &call
+            && request.after.as_ref() == Some(&last)
+        {
+            for table in &tables {
+                keys.iter().for_each(|key| drop(table.remove(key).unwrap()));
+            }
+        }
+        None
+    });
+    let worker = Worker { watch: Some(watch), concurrency: 1, ..Worker::default() };
+
+    world.work(&worker, &job.resume().await).await.unwrap();
+
+    let report = job.report().await;
+    assert_eq!(report.summary.units.done, 1);
+    assert_counted_once(&report, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lanes_find_each_other_when_many_items_are_added_between_them() {
+    let schema = schema(KeyType::S, None);
+    let all = in_order(&schema, 400);
+    // The items 10 to 130 are there only every third at first.
+    let is_there = |n: usize| !(10..130).contains(&n) || n.is_multiple_of(3);
+    let (then, added): (Vec<_>, Vec<_>) = all.iter().cloned().enumerate().partition(|(n, _)| is_there(*n));
+    let then: Vec<Item> = then.into_iter().map(|(_, item)| item).collect();
+    let world = World::new(&schema, [then.as_slice(), then.as_slice(), then.as_slice()], 5);
+    let job = world.job(1, settings(DRY_RUN)).await;
+    stand_apart(&job, &then).await;
+    for (_, item) in &added {
+        world.tables.iter().for_each(|table| table.put(item.clone()).unwrap());
+    }
+
+    in_many_steps(&world, &job, 28).await;
+
+    assert_counted_once(&job.report().await, 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slave_is_not_scanned_for_extra_items_that_nobody_asked_for() {
+    let schema = schema(KeyType::S, None);
+    let all = in_order(&schema, 3000);
+    let world = World::new(&schema, [&all[..10], all.as_slice()], 100);
+    let only_missing = Policy { missing: DRY_RUN.missing, ..Policy::default() };
+
+    let report = world.sync(1, settings(only_missing), &Worker::default()).await;
+
+    assert_eq!(report.summary.slaves[0].identical, 10);
+    assert!(report.summary.scanned["eu-west-1:table-1"] < 300, "{:?}", report.summary.scanned);
 }

@@ -20,12 +20,12 @@ use shared::domain::job::Strategy;
 use shared::domain::key::Key;
 use shared::domain::tally::Tally;
 use shared::domain::unit::{Pass, Unit};
-use shared::journal::{Intent, JournalError, OwnedUnit, Step};
+use shared::journal::{Intent, JournalError, OwnedUnit, Packed, Step};
 use shared::ports::failure::Failure;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::confirm::Finding;
+use self::confirm::{Confirming, Finding};
 use self::lookup::Suspect;
 use self::repair::{Made, Mender};
 use crate::context::JobContext;
@@ -48,6 +48,9 @@ const PATIENCE_WHEN_STOPPED: Duration = Duration::from_secs(3);
 
 /// Repairs in flight at once in one segment.
 const REPAIRS_AT_ONCE: usize = 16;
+
+/// Repairs that are made ready at once; each takes memory even before its turn.
+const REPAIRS_PREPARED: usize = 256;
 
 /// How a unit ended for this worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,23 +144,27 @@ impl Segment<'_> {
                 () = stopped_for(self.stop, PATIENCE_WHEN_STOPPED) => return Ok(Settled::Abandoned),
             }
         }
-        let findings = confirm::confirm(self.job, suspects, &mut self.tally).await?;
-        let (to_repair, to_report): (Vec<Finding>, Vec<Finding>) =
-            findings.into_iter().partition(|finding| self.repair_of(finding) != Repair::None);
-        let lines: Vec<Discrepancy> =
-            to_report.iter().map(|finding| self.line(finding, Outcome::Reported, None)).collect();
-        lines.iter().for_each(|line| self.job.hooks.on_discrepancy(line));
-        lines.iter().for_each(|line| self.job.hooks.on_outcome(line));
+        let (mut lines, mut pending, mut to_repair) = (Packed::default(), Packed::default(), Vec::new());
+        let job = Arc::clone(self.job);
+        let mut confirming = Confirming::begin(&job, suspects, &mut self.tally);
+        while let Some(findings) = confirming.next(&mut self.tally).await? {
+            self.job.meter.add_discrepancies(findings.len() as u64);
+            for finding in findings {
+                let line = self.line(&finding, Outcome::Reported, None);
+                self.job.hooks.on_discrepancy(&line);
+                if self.repair_of(&finding) == Repair::None {
+                    self.job.hooks.on_outcome(&line);
+                    lines.push(&line);
+                } else {
+                    pending.push(&Intent { slave: finding.slave, line });
+                    to_repair.push(finding);
+                }
+            }
+        }
+        self.commit(lines, pending).await?;
         if to_repair.is_empty() {
-            self.commit(lines, Vec::new()).await?;
             return Ok(Settled::Committed);
         }
-        let pending: Vec<Intent> = to_repair
-            .iter()
-            .map(|finding| Intent { slave: finding.slave, line: self.line(finding, Outcome::Reported, None) })
-            .collect();
-        pending.iter().for_each(|intent| self.job.hooks.on_discrepancy(&intent.line));
-        self.commit(lines, pending).await?;
         self.repair(to_repair).await?;
         Ok(Settled::Committed)
     }
@@ -182,32 +189,37 @@ impl Segment<'_> {
 
     async fn repair(&mut self, findings: Vec<Finding>) -> Result<(), Stuck> {
         let mender = Mender { job: self.job, owned: self.owned };
-        let mends: Vec<_> = findings.into_iter().map(|finding| mender.mend(finding)).collect();
-        let made: Vec<(Finding, Made)> = stream::iter(mends).buffer_unordered(REPAIRS_AT_ONCE).try_collect().await?;
-        let mut lines = Vec::with_capacity(made.len());
-        for (finding, Made { outcome, consumed }) in made {
-            for (table, consumed) in [(0, consumed.master), (finding.slave + 1, consumed.slave)] {
-                self.tally.consumed[table].add(consumed);
-                self.job.meter.add_write_units(consumed.write);
+        let mut lines = Packed::default();
+        let mut findings = findings.into_iter();
+        loop {
+            let mends: Vec<_> = findings.by_ref().take(REPAIRS_PREPARED).map(|finding| mender.mend(finding)).collect();
+            if mends.is_empty() {
+                return self.commit(lines, Packed::default()).await;
             }
-            let tally = &mut self.tally.slaves[finding.slave];
-            match outcome {
-                repair::Result::Healed => tally.uncount(finding.kind),
-                repair::Result::Settled(outcome, reason) => {
-                    tally.count_outcome(outcome);
-                    let line = self.line(&finding, outcome, reason);
-                    self.job.hooks.on_outcome(&line);
-                    lines.push(line);
-                }
-            }
+            let made: Vec<_> = stream::iter(mends).buffer_unordered(REPAIRS_AT_ONCE).try_collect().await?;
+            made.into_iter().for_each(|(finding, made)| self.count_repair(&finding, made, &mut lines));
         }
-        self.commit(lines, Vec::new()).await
     }
 
-    async fn commit(&mut self, lines: Vec<Discrepancy>, pending: Vec<Intent>) -> Result<(), Stuck> {
-        self.job.meter.add_discrepancies(
-            (lines.iter().filter(|line| line.outcome == Outcome::Reported).count() + pending.len()) as u64,
-        );
+    fn count_repair(&mut self, finding: &Finding, made: Made, lines: &mut Packed<Discrepancy>) {
+        let Made { outcome, consumed } = made;
+        for (table, consumed) in [(0, consumed.master), (finding.slave + 1, consumed.slave)] {
+            self.tally.consumed[table].add(consumed);
+            self.job.meter.add_write_units(consumed.write);
+        }
+        let tally = &mut self.tally.slaves[finding.slave];
+        match outcome {
+            repair::Result::Healed => tally.uncount(finding.kind),
+            repair::Result::Settled(outcome, reason) => {
+                tally.count_outcome(outcome);
+                let line = self.line(finding, outcome, reason);
+                self.job.hooks.on_outcome(&line);
+                lines.push(&line);
+            }
+        }
+    }
+
+    async fn commit(&mut self, lines: Packed<Discrepancy>, pending: Packed<Intent>) -> Result<(), Stuck> {
         let last = self.position == Position::End && pending.is_empty();
         let step = Step { position: self.position.clone(), tally: self.tally.clone(), lines, pending };
         if last {
@@ -221,7 +233,7 @@ impl Segment<'_> {
 
     async fn finish_empty(&mut self) -> Result<Ended, Stuck> {
         if self.owned.checkpoint().await.state != shared::domain::checkpoint::State::Done {
-            self.commit(Vec::new(), Vec::new()).await?;
+            self.commit(Packed::default(), Packed::default()).await?;
         }
         Ok(Ended::Done)
     }

@@ -14,6 +14,9 @@ const REMEMBERED: u64 = 5_000;
 /// Bytes that one place in the index takes, about.
 const INDEX_BYTES: usize = 24;
 
+/// Bytes that a page takes beside its entries, about; it counts where pages are short.
+const PAGE_BYTES: usize = 256;
+
 /// Entries are numbered from 0 as they are read. Those before `front` are decided; those from it on are pending.
 #[derive(Debug, Default)]
 pub(super) struct Window {
@@ -47,7 +50,7 @@ impl Window {
         let first = self.end;
         if !page.is_empty() {
             self.end += page.len() as u64;
-            self.held += page.held_bytes();
+            self.held += page.held_bytes() + PAGE_BYTES;
             self.pages.push_back((first, Arc::clone(page)));
         }
         first
@@ -157,11 +160,6 @@ impl Window {
         self.retired
     }
 
-    /// Entries of the newest page.
-    pub(super) fn newest_page(&self) -> usize {
-        self.pages.back().map_or(0, |(_, page)| page.len())
-    }
-
     pub(super) fn held_bytes(&self) -> usize {
         self.held + self.index.len() * INDEX_BYTES
     }
@@ -185,7 +183,7 @@ impl Window {
         while let Some((first, page)) = self.pages.front()
             && first + (page.len() as u64) < self.front
         {
-            self.held -= page.held_bytes();
+            self.held -= page.held_bytes() + PAGE_BYTES;
             self.pages.pop_front();
         }
     }
@@ -198,11 +196,11 @@ impl Window {
         if self.index.len() as u64 > 2 * REMEMBERED + self.len() {
             self.index.retain(|_, number| *number >= remembered);
         }
-        for (first, page) in &self.pages {
-            for (number, digest) in (*first..).zip(page.digests()) {
-                if number >= self.indexed.max(self.front) {
-                    self.index.insert(place(digest.key), number);
-                }
+        let from = self.indexed.max(self.front);
+        let page_of_it = self.pages.partition_point(|&(first, _)| first <= from).saturating_sub(1);
+        for (first, page) in self.pages.range(page_of_it..) {
+            for (number, digest) in (*first..).zip(page.digests()).filter(|&(number, _)| number >= from) {
+                self.index.insert(place(digest.key), number);
             }
         }
         self.indexed = self.end;

@@ -1,6 +1,7 @@
 //! The second look: suspects are read again on both sides, strongly consistent, before they count.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use shared::domain::decide::{Kind, Repair, Verdict, judge};
 use shared::domain::discrepancy::{Discrepancy, Values};
@@ -13,7 +14,7 @@ use shared::ports::table::Content;
 use tokio::time::Instant;
 
 use super::Stuck;
-use super::lookup::{self, Look, Suspect};
+use super::lookup::{self, Look, Suspect, Which};
 use crate::context::JobContext;
 
 /// Bytes of confirmed items that are held for their repair; beyond these, a repair reads its item again.
@@ -56,67 +57,133 @@ pub(super) fn due(job: &JobContext, suspects: &[Suspect]) -> Option<Instant> {
     Some(last_seen + job.manifest.sync.confirm_delay()?)
 }
 
-/// Tells which suspects are discrepancies, and counts them. To be called when they are [`due`].
+/// Suspects that are looked at again, some at a time. To be begun when they are [`due`].
 ///
 /// With `--no-confirm` the first look counts where it saw both items, and nothing is read. Digests say that something
 /// differs and not what, so these are read all the same.
-pub(super) async fn confirm(
-    job: &JobContext,
-    suspects: Vec<Suspect>,
-    tally: &mut Tally,
-) -> Result<Vec<Finding>, Stuck> {
-    let mut findings = Vec::new();
-    let mut by_slave: Vec<ToRead> = (0..job.manifest.slaves.len()).map(|_| ToRead::default()).collect();
-    let first_counts = job.manifest.sync.confirm_delay().is_none();
-    for suspect in suspects {
-        match suspect.look {
-            Look::Judged { kind, attributes, values } if first_counts => {
-                let tally = &mut tally.slaves[suspect.slave];
-                tally.count_kind(kind);
-                tally.compared += u64::from(suspect.met == MetIn::Master);
-                let Suspect { slave, key, .. } = suspect;
-                findings.push(Finding { slave, key, kind, attributes, values, seen: Seen::Unread });
-            }
-            look => by_slave[suspect.slave].add(suspect.key, First { met: suspect.met, of: Of::from(&look) }),
-        }
-    }
-    let mut held = 0;
-    for (slave, ToRead { keys, firsts, .. }) in by_slave.into_iter().enumerate() {
-        for (keys, firsts) in keys.chunks(SUSPECTS_AT_ONCE).zip(firsts.chunks(SUSPECTS_AT_ONCE)) {
-            let looked_at = Instant::now();
-            let (mut master, mut other) = both(job, slave, keys, tally).await?;
-            for (key, first) in keys.iter().zip(firsts) {
-                let (master, other) = (master.remove(key), other.remove(key));
-                let verdict = judge(master.as_ref(), other.as_ref(), |master, slave| job.differing(master, slave));
-                let tally = &mut tally.slaves[slave];
-                let heals = first.heals(&verdict);
-                let Some((kind, attributes)) = tally.count_second_look(first.met, verdict) else {
-                    tally.healed += u64::from(heals);
-                    continue;
-                };
-                let values = values(job, kind, &attributes, master.as_ref(), other.as_ref());
-                // Only puts: a delete reads the master once more, right before it.
-                let put = job.manifest.sync.policy.repair(kind) == Repair::Put;
-                let bytes: usize = [&master, &other].into_iter().flatten().map(held_bytes).sum();
-                let seen = if put && held + bytes <= HELD_BYTES {
-                    held += bytes;
-                    Seen::Both(Box::new((master, other)), looked_at)
-                } else {
-                    Seen::Unread
-                };
-                findings.push(Finding { slave, key: key.clone(), kind, attributes, values, seen });
-            }
-        }
-    }
-    Ok(findings)
+pub(super) struct Confirming<'a> {
+    job: &'a JobContext,
+    /// What the first look found, where that counts.
+    found: Vec<Finding>,
+    rest: Vec<ToRead>,
+    held: usize,
 }
 
-/// Keys to be read again, each once.
-#[derive(Default)]
+impl<'a> Confirming<'a> {
+    pub(super) fn begin(job: &'a JobContext, suspects: Vec<Suspect>, tally: &mut Tally) -> Self {
+        let mut found = Vec::new();
+        let mut rest: Vec<ToRead> = (0..job.manifest.slaves.len()).map(ToRead::of).collect();
+        let first_counts = job.manifest.sync.confirm_delay().is_none();
+        for Suspect { slave, which, met, look, seen_at: _ } in suspects {
+            match (look, which) {
+                (Look::Judged { kind, attributes, values }, Which::Key(key)) if first_counts => {
+                    let tally = &mut tally.slaves[slave];
+                    tally.count_kind(kind);
+                    tally.compared += u64::from(met == MetIn::Master);
+                    found.push(Finding { slave, key, kind, attributes, values, seen: Seen::Unread });
+                }
+                (look, which) => rest[slave].add(which, First { met, of: Of::from(&look) }),
+            }
+        }
+        Self { job, found, rest, held: 0 }
+    }
+
+    /// The next discrepancies, counted; nothing when all suspects were looked at.
+    pub(super) async fn next(&mut self, tally: &mut Tally) -> Result<Option<Vec<Finding>>, Stuck> {
+        if !self.found.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.found)));
+        }
+        while let Some(last) = self.rest.last_mut() {
+            let (slave, suspects) = (last.slave, last.take(SUSPECTS_AT_ONCE));
+            if suspects.is_empty() {
+                self.rest.pop();
+                continue;
+            }
+            return self.look(slave, suspects, tally).await.map(Some);
+        }
+        Ok(None)
+    }
+
+    async fn look(
+        &mut self,
+        slave: usize,
+        suspects: Vec<(Which, First)>,
+        tally: &mut Tally,
+    ) -> Result<Vec<Finding>, Stuck> {
+        let job = self.job;
+        let mut firsts = Vec::with_capacity(suspects.len());
+        let mut keys = Vec::with_capacity(suspects.len());
+        for (which, first) in suspects {
+            keys.push(match which {
+                Which::Key(key) => key,
+                Which::Candidate(candidate) => candidate
+                    .key(&job.manifest.key_schema)
+                    .map_err(|error| lookup::odd_key(job, slave + 1, &error.to_string()))?,
+            });
+            firsts.push(first);
+        }
+        let looked_at = Instant::now();
+        let (mut master, mut other) = both(job, slave, &keys, tally).await?;
+        let mut findings = Vec::new();
+        for (key, first) in keys.into_iter().zip(firsts) {
+            let (master, other) = (master.remove(&key), other.remove(&key));
+            let verdict = judge(master.as_ref(), other.as_ref(), |master, slave| job.differing(master, slave));
+            let tally = &mut tally.slaves[slave];
+            let heals = first.heals(&verdict);
+            let Some((kind, attributes)) = tally.count_second_look(first.met, verdict) else {
+                tally.healed += u64::from(heals);
+                continue;
+            };
+            let values = values(job, kind, &attributes, master.as_ref(), other.as_ref());
+            // Only puts: a delete reads the master once more, right before it.
+            let put = job.manifest.sync.policy.repair(kind) == Repair::Put;
+            let bytes: usize = [&master, &other].into_iter().flatten().map(held_bytes).sum();
+            let seen = if put && self.held + bytes <= HELD_BYTES {
+                self.held += bytes;
+                Seen::Both(Box::new((master, other)), looked_at)
+            } else {
+                Seen::Unread
+            };
+            findings.push(Finding { slave, key, kind, attributes, values, seen });
+        }
+        Ok(findings)
+    }
+}
+
+/// Suspects of one slave to be read again, each once.
 struct ToRead {
-    keys: Vec<Key>,
-    firsts: Vec<First>,
-    places: HashMap<Key, usize>,
+    slave: usize,
+    suspects: Vec<(Which, First)>,
+    /// Where each candidate is, by its key's digest.
+    candidates: HashMap<u128, usize>,
+}
+
+impl ToRead {
+    fn of(slave: usize) -> Self {
+        Self { slave, suspects: Vec::new(), candidates: HashMap::new() }
+    }
+
+    /// A join of tables in different orders gives one key up on either side; it was met in both.
+    fn add(&mut self, which: Which, first: First) {
+        if let Which::Candidate(candidate) = &which {
+            match self.candidates.entry(candidate.digest()) {
+                Entry::Occupied(at) => {
+                    let (_, known) = &mut self.suspects[*at.get()];
+                    known.met = if known.met == first.met { first.met } else { MetIn::Both };
+                    known.of = if first.of == Of::One { Of::One } else { known.of };
+                    return;
+                }
+                Entry::Vacant(place) => drop(place.insert(self.suspects.len())),
+            }
+        }
+        self.suspects.push((which, first));
+    }
+
+    /// Takes so many of them out; after this no more can be added.
+    fn take(&mut self, count: usize) -> Vec<(Which, First)> {
+        self.candidates = HashMap::new();
+        self.suspects.split_off(self.suspects.len().saturating_sub(count))
+    }
 }
 
 /// What the first look at a key was worth.
@@ -155,21 +222,6 @@ impl First {
             Of::Scans => self.met != MetIn::Slave || *verdict == Verdict::Gone,
             Of::One => false,
         }
-    }
-}
-
-impl ToRead {
-    /// A join of tables in different orders gives one key up on either side; it was met in both.
-    fn add(&mut self, key: Key, first: First) {
-        if let Some(&place) = self.places.get(&key) {
-            let known = &mut self.firsts[place];
-            known.met = if known.met == first.met { first.met } else { MetIn::Both };
-            known.of = if first.of == Of::One { Of::One } else { known.of };
-            return;
-        }
-        self.places.insert(key.clone(), self.keys.len());
-        self.keys.push(key);
-        self.firsts.push(first);
     }
 }
 

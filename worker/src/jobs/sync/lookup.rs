@@ -1,6 +1,7 @@
 //! The `lookup` comparison: the keys of a scanned page are looked up in the other tables.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use shared::domain::decide::{Kind, Verdict, judge};
@@ -8,6 +9,7 @@ use shared::domain::digest::{Digest, Digester};
 use shared::domain::discrepancy::Values;
 use shared::domain::entries::Entries;
 use shared::domain::job::Consistency;
+use shared::domain::join::{Candidate, Stream, Suspicion};
 use shared::domain::key::Key;
 use shared::domain::tally::{MetIn, Tally};
 use shared::domain::value::Item;
@@ -25,10 +27,17 @@ const LOOKUPS_AT_ONCE: usize = 2;
 /// A key that looked discrepant at the first look.
 pub(super) struct Suspect {
     pub(super) slave: usize,
-    pub(super) key: Key,
+    pub(super) which: Which,
     pub(super) seen_at: Instant,
     pub(super) met: MetIn,
     pub(super) look: Look,
+}
+
+/// Which item it is.
+pub(super) enum Which {
+    Key(Key),
+    /// Its key is on a page that is held anyway; a join may give up a great many at once.
+    Candidate(Candidate),
 }
 
 /// What the first look saw.
@@ -89,8 +98,8 @@ async fn hold(job: &JobContext, slave: usize, keys: &[Key], items: &[Item]) -> R
                 let first_counts = job.manifest.sync.confirm_delay().is_none();
                 let values = first_counts.then(|| confirm::values(job, kind, &attributes, Some(master), other));
                 let look = Look::Judged { kind, attributes, values: values.flatten() };
-                let (key, seen_at, met) = (key.clone(), Instant::now(), MetIn::Master);
-                held.suspects.push(Suspect { slave, key, seen_at, met, look });
+                let (which, seen_at, met) = (Which::Key(key.clone()), Instant::now(), MetIn::Master);
+                held.suspects.push(Suspect { slave, which, seen_at, met, look });
             }
         }
     }
@@ -110,22 +119,20 @@ pub(super) async fn slave_page(
     let lacking = keys.into_iter().filter(|key| !found.contains_key(key));
     let suspect = |key| {
         let look = Look::Judged { kind: Kind::Extra, attributes: Vec::new(), values: None };
-        Suspect { slave, key, seen_at: Instant::now(), met: MetIn::Slave, look }
+        Suspect { slave, which: Which::Key(key), seen_at: Instant::now(), met: MetIn::Slave, look }
     };
     Ok(lacking.map(suspect).collect())
 }
 
-/// Looks entries of the master up in one slave; returns the suspects.
+/// Looks entries of the master up in one slave; returns those that it does not have the same.
 pub(super) async fn master_entries(
     job: &JobContext,
     digester: &Digester,
     slave: usize,
-    entries: &Entries,
+    entries: &Arc<Entries>,
     tally: &mut Tally,
-) -> Result<Vec<Suspect>, Stuck> {
-    let schema = &job.manifest.key_schema;
-    let keys = (0..entries.len()).map(|index| entries.key(schema, index)).collect::<Result<Vec<Key>, _>>();
-    let keys = keys.map_err(|error| odd_key(job, 0, &error.to_string()))?;
+) -> Result<Vec<Candidate>, Stuck> {
+    let keys = keys_of(job, 0, entries)?;
     let consistency = job.manifest.sync.scan_consistency;
     let reads: Vec<_> = keys
         .chunks(keys_per_request(job))
@@ -141,33 +148,37 @@ pub(super) async fn master_entries(
         job.meter.add_read_units(answer.read_units);
         found.extend(answer.entries.digests().iter().map(|digest| (digest.key, digest.item)));
     }
-    let differs = |digest: &Digest| found.get(&digest.key) != Some(&digest.item);
-    let suspects: Vec<Suspect> = entries
-        .digests()
-        .iter()
-        .zip(keys)
-        .filter(|(digest, _)| differs(digest))
-        .map(|(_, key)| {
-            let (seen_at, met, look) = (Instant::now(), MetIn::Master, Look::Digests);
-            Suspect { slave, key, seen_at, met, look }
-        })
-        .collect();
-    let identical = (entries.len() - suspects.len()) as u64;
+    let candidate = |(index, digest): (usize, &Digest)| {
+        // Also what differs: the slave's own item comes with the slave's entries.
+        let is_same = found.get(&digest.key) == Some(&digest.item);
+        (!is_same).then(|| Candidate::new(Suspicion::OnlyIn(Stream::Master), entries, index))
+    };
+    let candidates: Vec<Candidate> = entries.digests().iter().enumerate().filter_map(candidate).collect();
+    let identical = (entries.len() - candidates.len()) as u64;
     tally.slaves[slave].compared += identical;
     tally.slaves[slave].identical += identical;
-    Ok(suspects)
+    Ok(candidates)
 }
 
 /// Looks entries of one slave up in the master; returns the ones that it lacks.
 pub(super) async fn slave_entries(
     job: &JobContext,
     slave: usize,
-    entries: &Entries,
+    entries: &Arc<Entries>,
     tally: &mut Tally,
-) -> Result<Vec<Suspect>, Stuck> {
-    let schema = &job.manifest.key_schema;
-    let keys = (0..entries.len()).map(|index| entries.key(schema, index)).collect::<Result<Vec<Key>, _>>();
-    slave_page(job, slave, keys.map_err(|error| odd_key(job, slave + 1, &error.to_string()))?, tally).await
+) -> Result<Vec<Candidate>, Stuck> {
+    let keys = keys_of(job, slave + 1, entries)?;
+    let content = Content::Keys(job.manifest.key_schema.clone());
+    let (found, read_units) = read(job, 0, &keys, job.manifest.sync.scan_consistency, &content).await?;
+    tally.consumed[0].read += read_units;
+    let lacking = keys.iter().enumerate().filter(|(_, key)| !found.contains_key(key));
+    let suspicion = Suspicion::OnlyIn(Stream::Slave);
+    Ok(lacking.map(|(index, _)| Candidate::new(suspicion, entries, index)).collect())
+}
+
+fn keys_of(job: &JobContext, table: usize, entries: &Entries) -> Result<Vec<Key>, Stuck> {
+    let keys = (0..entries.len()).map(|index| entries.key(&job.manifest.key_schema, index));
+    keys.map(|key| key.map_err(|error| odd_key(job, table, &error.to_string()))).collect()
 }
 
 /// What is said of an entry whose key is not one.

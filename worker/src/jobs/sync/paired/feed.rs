@@ -1,8 +1,8 @@
 //! The master's pages, shared by the lanes: one stream of them, which lanes further ahead join where they stand.
 //!
 //! Lanes move together, and yet each is decided up to a place of its own. So after a crash they begin at different
-//! keys. The lanes furthest behind are fed first; the ones ahead wait until the stream arrives at the first page that
-//! follows their own key. Keys have no order that one could compare, so that is recognised by the items of that page.
+//! keys. The lanes furthest behind are fed first; the ones ahead wait until the stream arrives at their place. Keys have
+//! no order that one could compare, so the place is recognised by its own key and by the items of the page after it.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -22,33 +22,49 @@ pub(super) struct Feed {
 
 /// Lanes that begin at one key.
 pub(super) struct Group {
-    pub(super) lanes: Vec<usize>,
+    lanes: Vec<usize>,
     mark: Mark,
+    /// The digest of the key that they begin after.
+    after: Option<u128>,
     pages: Pages,
     first: Option<Taken>,
     keys: HashSet<u128>,
 }
 
-/// A page of the master, and the lanes that are fed from here on.
+/// A page of the master.
 pub(super) struct Fed {
-    /// For the lanes that were fed before; nothing when only lanes join.
-    pub(super) page: Option<Taken>,
-    /// Lanes that begin after this page.
+    /// For the lanes that were fed before.
+    pub(super) page: Taken,
+    /// Lanes that begin after it.
     pub(super) joining: Vec<usize>,
 }
 
 impl Group {
     /// Reads up to the first page that has items.
-    pub(super) async fn open(lanes: Vec<usize>, mark: Mark, mut pages: Pages) -> Result<Self, Failure> {
+    pub(super) async fn open(
+        lanes: Vec<usize>,
+        mark: Mark,
+        after: Option<u128>,
+        mut pages: Pages,
+    ) -> Result<Self, Failure> {
         let mut first = pages.next().await?;
-        while let Some(Taken { entries, read, .. }) = &first
-            && entries.is_empty()
-            && *read != Mark::End
+        while let Some(page) = &mut first
+            && page.entries.is_empty()
+            && page.read != Mark::End
         {
+            let read_units = page.read_units;
             first = pages.next().await?;
+            first.iter_mut().for_each(|page| page.read_units += read_units);
         }
         let keys = first.iter().flat_map(|page| page.entries.digests()).map(|digest| digest.key).collect();
-        Ok(Self { lanes, mark, pages, first, keys })
+        Ok(Self { lanes, mark, after, pages, first, keys })
+    }
+
+    /// How many of a page's items lie before the place where this group begins, if it lies on that page.
+    fn begins_at(&self, page: &Entries) -> Option<usize> {
+        page.digests().iter().enumerate().find_map(|(at, digest)| {
+            if Some(digest.key) == self.after { Some(at + 1) } else { self.keys.contains(&digest.key).then_some(at) }
+        })
     }
 }
 
@@ -64,31 +80,27 @@ impl Feed {
             Some(page) => Some(page),
             None => self.pages.next().await?,
         };
-        let Some(mut page) = page else { return Ok(self.advance().map(|joining| Fed { page: None, joining })) };
-        let Some(group) = self.ahead.front() else { return Ok(Some(Fed { page: Some(page), joining: Vec::new() })) };
-        let met = page.entries.digests().iter().position(|digest| group.keys.contains(&digest.key));
-        let joining = match met {
-            Some(at) => {
+        let Some(mut page) = page else { return Ok(None) };
+        let joining = match self.ahead.front().map(|group| (group.begins_at(&page.entries), &group.mark)) {
+            Some((Some(at), mark)) => {
                 page.entries = Arc::new(first_of(&page.entries, at));
-                page.read = group.mark.clone();
-                self.advance().unwrap_or_default()
+                page.read = mark.clone();
+                self.advance()
             }
-            // The group's page is still to come, or its items are gone: then the end is where it joins.
-            None if page.read == Mark::End => {
-                page.read = group.mark.clone();
-                self.advance().unwrap_or_default()
-            }
-            None => Vec::new(),
+            // All that would tell the group's place is gone. The lanes that were fed have read to the end; the group
+            // goes on alone.
+            Some((None, _)) if page.read == Mark::End => self.advance(),
+            Some((None, _)) | None => Vec::new(),
         };
-        Ok(Some(Fed { page: Some(page), joining }))
+        Ok(Some(Fed { page, joining }))
     }
 
-    /// Goes over to the stream of the next group.
-    fn advance(&mut self) -> Option<Vec<usize>> {
-        let Group { lanes, pages, first, .. } = self.ahead.pop_front()?;
+    /// Goes over to the stream of the next group; returns its lanes.
+    fn advance(&mut self) -> Vec<usize> {
+        let Some(Group { lanes, pages, first, .. }) = self.ahead.pop_front() else { return Vec::new() };
         self.pages = pages;
         self.first = first;
-        Some(lanes)
+        lanes
     }
 }
 

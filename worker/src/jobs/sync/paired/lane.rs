@@ -5,36 +5,67 @@ use std::time::Duration;
 
 use shared::domain::checkpoint::{self, Mark, Method};
 use shared::domain::entries::Entries;
-use shared::domain::join::{Candidate, Distrust, Join, Keep, LowWater, Stream};
+use shared::domain::job::Manifest;
+use shared::domain::join::{Candidate, Distrust, Join, LowWater, Stream};
 use shared::domain::key::{BadKey, KeySchema};
 use shared::ports::failure::Failure;
 
 use super::pages::{Pages, Taken};
+use super::seeks_extra_here;
 
 /// One slave.
 pub(super) struct Lane {
     pub(super) slave: usize,
-    pages: Pages,
     pub(super) feeding: Feeding,
+    pages: Pages,
     way: Way,
+    extra: Extra,
     /// Where this lane began, and how far each table was handed to it.
     master: Reach,
     other: Reach,
-    /// Items of the master's stream before this lane began.
-    pub(super) offset: u64,
+    began: Began,
 }
 
 /// Whether the master's pages come to this lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Feeding {
-    /// The stream has not arrived at this lane's place.
-    Waiting,
+    /// The stream has not arrived at this lane's place, which is the n-th after where it began.
+    Waiting(usize),
     /// They do.
     Fed,
     /// It was left behind, so that it does not hold up the others; it goes on from its marks when they are done.
     LeftBehind,
     /// There are no more.
     Over,
+}
+
+/// Where a lane is on the master's stream; the lesser is further behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    /// Before the beginning; with the rank it had.
+    Behind(u32),
+    /// It has decided so many items.
+    Fed(u64),
+    /// At one of the places that the stream has not arrived at.
+    Ahead(usize),
+    /// It had the whole segment before.
+    Done,
+}
+
+/// When a lane joined the master's stream.
+#[derive(Clone, Copy)]
+enum Began {
+    /// Not yet; with the rank it had.
+    Not(u32),
+    /// After so many items.
+    After(u64),
+}
+
+/// Whether items that only the slave has are this unit's to find.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extra {
+    Sought,
+    NotSought,
 }
 
 /// What came of asking for a slave's next page.
@@ -61,14 +92,19 @@ struct Reach {
 }
 
 impl Lane {
-    pub(super) fn new(slave: usize, from: &checkpoint::Lane, pages: Pages, window_bytes: usize) -> Self {
-        let checkpoint::Lane { master, slave: other, ahead, method } = from;
+    pub(super) fn new(
+        manifest: &Manifest,
+        slave: usize,
+        from: &checkpoint::Lane,
+        pages: Pages,
+        window_bytes: usize,
+    ) -> Self {
         let reach = |mark: &Mark| Reach { began: mark.clone(), read: mark.clone() };
-        let way = match method {
+        let way = match from.method {
             Method::Join => {
                 let mut join = Join::new(window_bytes);
                 // Nothing is pending yet, so nothing becomes a candidate.
-                for (stream, mark) in [(Stream::Master, master), (Stream::Slave, other)] {
+                for (stream, mark) in [(Stream::Master, &from.master), (Stream::Slave, &from.slave)] {
                     if *mark == Mark::End {
                         join.end(stream, &mut Vec::new());
                     }
@@ -77,8 +113,41 @@ impl Lane {
             }
             Method::Lookup => Way::Lookup { master: 0, slave: 0 },
         };
-        let feeding = if *master == Mark::End { Feeding::Over } else { Feeding::Waiting };
-        Self { slave, pages, feeding, way, master: reach(master), other: reach(other), offset: *ahead }
+        let mut lane = Self {
+            slave,
+            feeding: Feeding::LeftBehind,
+            pages,
+            way,
+            extra: if seeks_extra_here(manifest, slave) { Extra::Sought } else { Extra::NotSought },
+            master: reach(&from.master),
+            other: reach(&from.slave),
+            began: Began::Not(from.rank),
+        };
+        lane.forgo_extra();
+        if !from.left_behind || lane.has_ended() {
+            lane.take_up();
+        }
+        lane
+    }
+
+    /// Makes a lane that was left behind one of those that are fed when their time comes.
+    pub(super) fn take_up(&mut self) {
+        self.feeding = if self.master.read == Mark::End { Feeding::Over } else { Feeding::Waiting(0) };
+    }
+
+    /// The master's pages come to this lane from here on, after so many items.
+    pub(super) fn feed_from(&mut self, fed: u64) {
+        self.feeding = Feeding::Fed;
+        self.began = Began::After(fed);
+    }
+
+    pub(super) fn place(&self) -> Place {
+        match (self.feeding, self.began) {
+            (Feeding::Waiting(place), _) => Place::Ahead(place),
+            (_, Began::After(items)) => Place::Fed(items + self.decided(Stream::Master)),
+            (Feeding::Over, Began::Not(_)) => Place::Done,
+            (Feeding::Fed | Feeding::LeftBehind, Began::Not(rank)) => Place::Behind(rank),
+        }
     }
 
     pub(super) fn method(&self) -> Method {
@@ -100,17 +169,13 @@ impl Lane {
         Ok((self.slave, next.map_or(Next::End, Next::Page)))
     }
 
-    /// Whether the master had been read whole before this lane began.
-    pub(super) fn began_at_the_end(&self) -> bool {
-        self.master.began == Mark::End
-    }
-
     /// Whether this side is to be read next. A lane that waits for the master's stream wants nothing.
     pub(super) fn wants(&self, stream: Stream) -> bool {
         match &self.way {
-            _ if matches!(self.feeding, Feeding::Waiting | Feeding::LeftBehind) => false,
+            _ if matches!(self.feeding, Feeding::Waiting(_) | Feeding::LeftBehind) => false,
+            _ if self.reach(stream).read == Mark::End => false,
             Way::Join(join) => join.wants(stream),
-            Way::Lookup { .. } => self.reach(stream).read != Mark::End,
+            Way::Lookup { .. } => true,
         }
     }
 
@@ -128,7 +193,7 @@ impl Lane {
         if stream == Stream::Master && page.read == Mark::End {
             self.feeding = Feeding::Over;
         }
-        match (&mut self.way, stream) {
+        let identical = match (&mut self.way, stream) {
             (Way::Join(join), _) => {
                 let identical = join.push(stream, &page.entries, out);
                 if page.read == Mark::End {
@@ -139,6 +204,23 @@ impl Lane {
             (Way::Lookup { master: seen, .. }, Stream::Master) | (Way::Lookup { slave: seen, .. }, Stream::Slave) => {
                 *seen += page.entries.len() as u64;
                 None
+            }
+        };
+        self.forgo_extra();
+        identical
+    }
+
+    /// Reads no more of the slave where nothing but extra items could come, and nobody asked for them.
+    fn forgo_extra(&mut self) {
+        let nothing_else_comes = match &self.way {
+            Way::Join(join) => join.has_nothing_to_come(Stream::Master),
+            Way::Lookup { .. } => true,
+        };
+        if self.extra == Extra::NotSought && nothing_else_comes && self.other.read != Mark::End {
+            self.other.read = Mark::End;
+            if let Way::Join(join) = &mut self.way {
+                // What is pending of the slave is extra, and thus of no interest.
+                join.end(Stream::Slave, &mut Vec::new());
             }
         }
     }
@@ -159,14 +241,14 @@ impl Lane {
         let pending = streams.map(|stream| Arc::new(join.pending(stream).unwrap_or_default()));
         let [master, slave] = [0, 1].map(|side: usize| join.decided(streams[side]) + pending[side].len() as u64);
         self.way = Way::Lookup { master, slave };
+        self.forgo_extra();
         pending
     }
 
-    /// Gives up what is pending, but for what is kept.
-    pub(super) fn shorten(&mut self, keep: Keep, out: &mut Vec<Candidate>) {
+    /// Gives up what is pending, so that all that was read is decided.
+    pub(super) fn give_up(&mut self, out: &mut Vec<Candidate>) {
         if let Way::Join(join) = &mut self.way {
-            join.shorten(Stream::Master, keep, out);
-            join.shorten(Stream::Slave, keep, out);
+            join.give_up(out);
         }
     }
 

@@ -70,8 +70,11 @@ impl Pages {
         self.ahead = None;
         let EntryPage { entries, next, read_units } = match fetched {
             Ok(page) => page?,
-            // Nobody aborts it but this value's end.
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // Nobody aborts it but this value's end, and the runtime's.
+                Err(_) => return Ok(None),
+            },
         };
         let job = &self.source.job;
         job.meter.add_read_units(read_units);
