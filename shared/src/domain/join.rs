@@ -21,7 +21,7 @@ mod tests;
 use std::sync::Arc;
 
 use self::window::{Met, Window};
-use super::entries::{Entries, TooLong};
+use super::entries::Entries;
 use super::key::{BadKey, Key, KeySchema};
 
 /// One of the two sides.
@@ -243,14 +243,6 @@ impl Join {
         } else {
             None
         }
-    }
-
-    /// Ends the join; returns the entries of a side that are not decided.
-    ///
-    /// # Errors
-    /// When there are more than one page ever has.
-    pub fn pending(&self, stream: Stream) -> Result<Entries, TooLong> {
-        self.window(stream).pending()
     }
 
     /// Bytes that both windows take.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::LowWater;
 use crate::domain::digest::Digest;
-use crate::domain::entries::{Entries, TooLong};
+use crate::domain::entries::Entries;
 
 /// Entries that were given up and are still remembered, to be recognised when they arrive on the other side late.
 const REMEMBERED: u64 = 5_000;
@@ -119,16 +119,6 @@ impl Window {
         }
         let last = self.front.checked_sub(1).and_then(|last| self.entry(last));
         last.map_or(LowWater::Unmoved, |(page, index)| LowWater::After(Arc::clone(page), index))
-    }
-
-    /// A copy of the pending entries.
-    pub(super) fn pending(&self) -> Result<Entries, TooLong> {
-        let mut pending = Entries::default();
-        for (first, page) in &self.pages {
-            let from = usize::try_from(self.front.saturating_sub(*first)).unwrap_or(usize::MAX);
-            pending.extend(page, from.min(page.len())..page.len())?;
-        }
-        Ok(pending)
     }
 
     pub(super) fn set_ended(&mut self) {

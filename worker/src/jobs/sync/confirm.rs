@@ -14,7 +14,7 @@ use shared::ports::table::Content;
 use tokio::time::Instant;
 
 use super::Stuck;
-use super::lookup::{self, Look, Suspect, Which};
+use super::lookup::{self, Judged, Look, Suspect, Which};
 use crate::context::JobContext;
 
 /// Bytes of confirmed items that are held for their repair; beyond these, a repair reads its item again.
@@ -76,7 +76,8 @@ impl<'a> Confirming<'a> {
         let first_counts = job.manifest.sync.confirm_delay().is_none();
         for Suspect { slave, which, met, look, seen_at: _ } in suspects {
             match (look, which) {
-                (Look::Judged { kind, attributes, values }, Which::Key(key)) if first_counts => {
+                (Look::Judged(judged), Which::Key(key)) if first_counts => {
+                    let Judged { kind, attributes, values } = *judged;
                     let tally = &mut tally.slaves[slave];
                     tally.count_kind(kind);
                     tally.compared += u64::from(met == MetIn::Master);
@@ -206,7 +207,7 @@ enum Of {
 impl From<&Look> for Of {
     fn from(look: &Look) -> Self {
         match look {
-            Look::Judged { .. } => Self::Both,
+            Look::Judged(_) => Self::Both,
             Look::Digests => Self::Scans,
             Look::One => Self::One,
         }

@@ -1,11 +1,12 @@
 //! The `lookup` comparison: the keys of a scanned page are looked up in the other tables.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use shared::domain::decide::{Kind, Verdict, judge};
-use shared::domain::digest::{Digest, Digester};
+use shared::domain::digest::Digester;
 use shared::domain::discrepancy::Values;
 use shared::domain::entries::Entries;
 use shared::domain::job::Consistency;
@@ -43,11 +44,18 @@ pub(super) enum Which {
 /// What the first look saw.
 pub(super) enum Look {
     /// Whole items, and this is what they said.
-    Judged { kind: Kind, attributes: Vec<String>, values: Option<Values> },
+    Judged(Box<Judged>),
     /// Digests that were not the same, or not both there.
     Digests,
     /// One side only; the other was not looked at yet.
     One,
+}
+
+/// What whole items said at the first look.
+pub(super) struct Judged {
+    pub(super) kind: Kind,
+    pub(super) attributes: Vec<String>,
+    pub(super) values: Option<Values>,
 }
 
 /// What came of holding some of a page's items against one slave.
@@ -97,7 +105,7 @@ async fn hold(job: &JobContext, slave: usize, keys: &[Key], items: &[Item]) -> R
                 // A second look, where there is one, has the values that count.
                 let first_counts = job.manifest.sync.confirm_delay().is_none();
                 let values = first_counts.then(|| confirm::values(job, kind, &attributes, Some(master), other));
-                let look = Look::Judged { kind, attributes, values: values.flatten() };
+                let look = Look::Judged(Box::new(Judged { kind, attributes, values: values.flatten() }));
                 let (which, seen_at, met) = (Which::Key(key.clone()), Instant::now(), MetIn::Master);
                 held.suspects.push(Suspect { slave, which, seen_at, met, look });
             }
@@ -118,7 +126,7 @@ pub(super) async fn slave_page(
     tally.consumed[0].read += read_units;
     let lacking = keys.into_iter().filter(|key| !found.contains_key(key));
     let suspect = |key| {
-        let look = Look::Judged { kind: Kind::Extra, attributes: Vec::new(), values: None };
+        let look = Look::Judged(Box::new(Judged { kind: Kind::Extra, attributes: Vec::new(), values: None }));
         Suspect { slave, which: Which::Key(key), seen_at: Instant::now(), met: MetIn::Slave, look }
     };
     Ok(lacking.map(suspect).collect())
@@ -132,7 +140,32 @@ pub(super) async fn master_entries(
     entries: &Arc<Entries>,
     tally: &mut Tally,
 ) -> Result<Vec<Candidate>, Stuck> {
-    let keys = keys_of(job, 0, entries)?;
+    let mut candidates = Vec::new();
+    for range in looked_up_together(entries) {
+        let keys = keys_of(job, 0, entries, range.clone())?;
+        let found = digests_of(job, digester, slave, &keys, tally).await?;
+        for index in range {
+            // Also what differs: the slave's own item comes with the slave's entries.
+            let digest = &entries.digests()[index];
+            if found.get(&digest.key) != Some(&digest.item) {
+                candidates.push(Candidate::new(Suspicion::OnlyIn(Stream::Master), entries, index));
+            }
+        }
+    }
+    let identical = (entries.len() - candidates.len()) as u64;
+    tally.slaves[slave].compared += identical;
+    tally.slaves[slave].identical += identical;
+    Ok(candidates)
+}
+
+/// Item digests of one slave by key digests.
+async fn digests_of(
+    job: &JobContext,
+    digester: &Digester,
+    slave: usize,
+    keys: &[Key],
+    tally: &mut Tally,
+) -> Result<HashMap<u128, u128>, Stuck> {
     let consistency = job.manifest.sync.scan_consistency;
     let reads: Vec<_> = keys
         .chunks(keys_per_request(job))
@@ -148,16 +181,7 @@ pub(super) async fn master_entries(
         job.meter.add_read_units(answer.read_units);
         found.extend(answer.entries.digests().iter().map(|digest| (digest.key, digest.item)));
     }
-    let candidate = |(index, digest): (usize, &Digest)| {
-        // Also what differs: the slave's own item comes with the slave's entries.
-        let is_same = found.get(&digest.key) == Some(&digest.item);
-        (!is_same).then(|| Candidate::new(Suspicion::OnlyIn(Stream::Master), entries, index))
-    };
-    let candidates: Vec<Candidate> = entries.digests().iter().enumerate().filter_map(candidate).collect();
-    let identical = (entries.len() - candidates.len()) as u64;
-    tally.slaves[slave].compared += identical;
-    tally.slaves[slave].identical += identical;
-    Ok(candidates)
+    Ok(found)
 }
 
 /// Looks entries of one slave up in the master; returns the ones that it lacks.
@@ -167,17 +191,27 @@ pub(super) async fn slave_entries(
     entries: &Arc<Entries>,
     tally: &mut Tally,
 ) -> Result<Vec<Candidate>, Stuck> {
-    let keys = keys_of(job, slave + 1, entries)?;
     let content = Content::Keys(job.manifest.key_schema.clone());
-    let (found, read_units) = read(job, 0, &keys, job.manifest.sync.scan_consistency, &content).await?;
-    tally.consumed[0].read += read_units;
-    let lacking = keys.iter().enumerate().filter(|(_, key)| !found.contains_key(key));
-    let suspicion = Suspicion::OnlyIn(Stream::Slave);
-    Ok(lacking.map(|(index, _)| Candidate::new(suspicion, entries, index)).collect())
+    let mut candidates = Vec::new();
+    for range in looked_up_together(entries) {
+        let keys = keys_of(job, slave + 1, entries, range.clone())?;
+        let (found, read_units) = read(job, 0, &keys, job.manifest.sync.scan_consistency, &content).await?;
+        tally.consumed[0].read += read_units;
+        let lacking = range.zip(&keys).filter(|(_, key)| !found.contains_key(key));
+        candidates.extend(lacking.map(|(index, _)| Candidate::new(Suspicion::OnlyIn(Stream::Slave), entries, index)));
+    }
+    Ok(candidates)
 }
 
-fn keys_of(job: &JobContext, table: usize, entries: &Entries) -> Result<Vec<Key>, Stuck> {
-    let keys = (0..entries.len()).map(|index| entries.key(&job.manifest.key_schema, index));
+/// A page of tiny items has tens of thousands; their keys are spelt out some at a time.
+fn looked_up_together(entries: &Entries) -> impl Iterator<Item = Range<usize>> + use<> {
+    const TOGETHER: usize = 2000;
+    let count = entries.len();
+    (0..count).step_by(TOGETHER).map(move |from| from..count.min(from + TOGETHER))
+}
+
+fn keys_of(job: &JobContext, table: usize, entries: &Entries, range: Range<usize>) -> Result<Vec<Key>, Stuck> {
+    let keys = range.map(|index| entries.key(&job.manifest.key_schema, index));
     keys.map(|key| key.map_err(|error| odd_key(job, table, &error.to_string()))).collect()
 }
 

@@ -15,7 +15,7 @@ use shared::domain::checkpoint::{self, Mark, Method, Position};
 use shared::domain::digest::Digester;
 use shared::domain::entries::Entries;
 use shared::domain::job::{Manifest, Strategy};
-use shared::domain::join::{Candidate, Stream, Suspicion};
+use shared::domain::join::{Candidate, Distrust, Stream, Suspicion};
 use shared::domain::tally::MetIn;
 use tokio::time::Instant;
 
@@ -36,7 +36,7 @@ impl Segment<'_> {
         let mut lanes = Lanes::begin(&source, &from).await?;
         loop {
             let ended = lanes.have_ended();
-            let turn_back = lanes.only_laggards_are_left();
+            let mut turn_back = lanes.only_laggards_are_left();
             if !ended && !turn_back {
                 tokio::select! {
                     biased;
@@ -44,6 +44,8 @@ impl Segment<'_> {
                     () = self.stop.cancelled() => {}
                 }
             }
+            let distrusted = lanes.distrusted();
+            turn_back |= !distrusted.is_empty();
             let stopped = self.stop.is_cancelled();
             let due = self.suspects.len() >= SUSPECTS_PER_COMMIT || self.committed_at.elapsed() >= COMMIT_EVERY;
             if due || stopped || ended || turn_back {
@@ -52,6 +54,7 @@ impl Segment<'_> {
                     self.give_up(&mut lanes);
                 }
                 self.position = if ended { Position::End } else { lanes.position()? };
+                self.give_way(&distrusted);
                 self.tally.scanned = lanes.scanned(&scanned_before);
                 if self.settle().await? == Settled::Abandoned {
                     return Ok(Ended::Stopped);
@@ -68,6 +71,19 @@ impl Segment<'_> {
                 lanes = Lanes::begin(&source, &from).await?;
                 scanned_before.clone_from(&self.tally.scanned);
             }
+        }
+    }
+
+    /// Has lanes go on with lookups from where they are decided.
+    fn give_way(&mut self, distrusted: &[(usize, Distrust)]) {
+        let Position::Paired(lanes) = &mut self.position else { return };
+        for &(slave, reason) in distrusted {
+            tracing::warn!(
+                unit = %self.unit, slave = self.job.labels[slave + 1], reason = reason.reason(),
+                "the paired scan gives way to lookups for the rest of this segment"
+            );
+            lanes[slave].method = Method::Lookup;
+            self.tally.slaves[slave].gave_way += 1;
         }
     }
 
@@ -90,17 +106,6 @@ impl Segment<'_> {
         for (lane, page) in round.slaves {
             self.tally.consumed[lane + 1].read += page.read_units;
             self.push(&mut lanes.lanes[lane], Stream::Slave, &page, &mut to_look_up);
-        }
-        for lane in &mut lanes.lanes {
-            let Some(reason) = lane.distrust() else { continue };
-            tracing::warn!(
-                unit = %self.unit, slave = self.job.labels[lane.slave + 1], reason = reason.reason(),
-                "the paired scan gives way to lookups for the rest of this segment"
-            );
-            self.tally.slaves[lane.slave].gave_way += 1;
-            let [master, slave] = lane.give_way();
-            to_look_up.push((lane.slave, Stream::Master, master));
-            to_look_up.push((lane.slave, Stream::Slave, slave));
         }
         for (slave, stream, entries) in to_look_up {
             let found = match stream {

@@ -1,10 +1,8 @@
 //! One slave in a paired scan: its pages, its join with the master, and how far both are decided.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use shared::domain::checkpoint::{self, Mark, Method};
-use shared::domain::entries::Entries;
 use shared::domain::job::Manifest;
 use shared::domain::join::{Candidate, Distrust, Join, LowWater, Stream};
 use shared::domain::key::{BadKey, KeySchema};
@@ -231,18 +229,6 @@ impl Lane {
             Way::Join(join) if !join.has_ended() => join.distrust(),
             Way::Join(_) | Way::Lookup { .. } => None,
         }
-    }
-
-    /// Goes over to lookups; returns what the join had not decided, the master's and the slave's.
-    pub(super) fn give_way(&mut self) -> [Arc<Entries>; 2] {
-        let Way::Join(join) = &self.way else { return Default::default() };
-        let streams = [Stream::Master, Stream::Slave];
-        // What is pending was on pages, and is never more than they could hold.
-        let pending = streams.map(|stream| Arc::new(join.pending(stream).unwrap_or_default()));
-        let [master, slave] = [0, 1].map(|side: usize| join.decided(streams[side]) + pending[side].len() as u64);
-        self.way = Way::Lookup { master, slave };
-        self.forgo_extra();
-        pending
     }
 
     /// Gives up what is pending, so that all that was read is decided.

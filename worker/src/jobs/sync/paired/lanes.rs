@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::{try_join, try_join_all};
 use shared::domain::checkpoint::{self, Mark, Position};
-use shared::domain::join::Stream;
+use shared::domain::join::{Distrust, Stream};
 use shared::domain::key::{BadKey, Key};
 
 use super::feed::{Fed, Feed, Group};
@@ -127,6 +127,11 @@ impl Lanes {
     /// Whether only lanes that were left behind have anything to do.
     pub(super) fn only_laggards_are_left(&self) -> bool {
         self.at_work() == 0 && !self.have_ended()
+    }
+
+    /// The slaves of which the join should not go on.
+    pub(super) fn distrusted(&self) -> Vec<(usize, Distrust)> {
+        self.lanes.iter().filter_map(|lane| Some((lane.slave, lane.distrust()?))).collect()
     }
 
     /// How far everything is decided.
