@@ -31,7 +31,7 @@ pub struct Packed<T> {
 }
 
 impl<T: Serialize> Packed<T> {
-    /// Adds a line. Should that fail, [`Packed::finish`] says so.
+    /// Adds a line. Should that fail, the commit says so.
     pub fn push(&mut self, line: &T) {
         let encoder = self.encoder.get_or_insert_with(|| GzEncoder::new(Vec::new(), Compression::default()));
         let written = serde_json::to_writer(&mut *encoder, line).map_err(std::io::Error::from);
