@@ -150,8 +150,7 @@ impl Join {
             Stream::Master => (&mut self.master, &mut self.slave),
             Stream::Slave => (&mut self.slave, &mut self.master),
         };
-        let as_candidate =
-            |suspicion| move |page: &Arc<Entries>, index| Candidate { suspicion, page: Arc::clone(page), index };
+        let as_candidate = |suspicion| move |page: &Arc<Entries>, index| Candidate::new(suspicion, page, index);
         let only_here = as_candidate(Suspicion::OnlyIn(stream));
         let only_there = as_candidate(Suspicion::OnlyIn(stream.other()));
         let not_awaited = as_candidate(Suspicion::NotAwaited(stream));
@@ -169,8 +168,7 @@ impl Join {
                     if item == digest.item {
                         identical += 1;
                     } else {
-                        let suspicion = Suspicion::Differing;
-                        out.push(Candidate { suspicion, page: Arc::clone(page), index });
+                        out.push(Candidate::new(Suspicion::Differing, page, index));
                     }
                 }
                 Met::Late => self.late += 1,
@@ -253,7 +251,7 @@ impl Join {
 
     fn retire_all(&mut self, stream: Stream, suspicion: Suspicion, out: &mut Vec<Candidate>) {
         let window = self.window_mut(stream);
-        window.retire(window.end(), |page, index| out.push(Candidate { suspicion, page: Arc::clone(page), index }));
+        window.retire(window.end(), |page, index| out.push(Candidate::new(suspicion, page, index)));
     }
 
     fn window(&self, stream: Stream) -> &Window {

@@ -30,10 +30,9 @@ impl Segment<'_> {
     /// Scans from the position to the end of the segment.
     pub(super) async fn scan_paired(&mut self) -> Result<Ended, Stuck> {
         let mut scanned_before = self.tally.scanned.clone();
-        let from = lanes_of(&self.job.manifest, &self.position).ok_or_else(|| self.not_of_this_strategy())?;
         let digester = Arc::new(Digester::new(&self.job.manifest.key_schema, &self.job.ignore, rand::random()));
         let source = Source { job: Arc::clone(self.job), digester, segment: self.unit.segment };
-        let mut lanes = Lanes::begin(&source, &from).await?;
+        let mut lanes = self.take_up(&source).await?;
         loop {
             let ended = lanes.have_ended();
             let mut turn_back = lanes.only_laggards_are_left();
@@ -67,11 +66,16 @@ impl Segment<'_> {
                 return Ok(Ended::Stopped);
             }
             if turn_back {
-                let from = lanes_of(&self.job.manifest, &self.position).ok_or_else(|| self.not_of_this_strategy())?;
-                lanes = Lanes::begin(&source, &from).await?;
+                lanes = self.take_up(&source).await?;
                 scanned_before.clone_from(&self.tally.scanned);
             }
         }
+    }
+
+    /// The lanes, from the position on.
+    async fn take_up(&self, source: &Source) -> Result<Lanes, Stuck> {
+        let from = lanes_of(&self.job.manifest, &self.position).ok_or_else(|| self.not_of_this_strategy())?;
+        Lanes::begin(source, &from).await
     }
 
     /// Has lanes go on with lookups from where they are decided.
