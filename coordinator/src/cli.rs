@@ -121,6 +121,9 @@ pub struct SyncArgs {
     /// What is done about discrepancies.
     #[command(flatten)]
     pub repair: RepairArgs,
+    /// How repairs are made safe.
+    #[command(flatten)]
+    pub safety: SafetyArgs,
 
     /// Leave an attribute (lastModified) or a path (meta.updatedAt) out of the comparison; repeatable
     #[arg(long, visible_aliases = ["ignore-att", "ignore-atts"], value_name = "ATTR", help_heading = "Comparison")]
@@ -137,6 +140,9 @@ pub struct SyncArgs {
     /// A discrepancy counts only if it is still there this many seconds later, read strongly consistent
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds, help_heading = "Comparison")]
     pub confirm_delay: f64,
+    /// Give what differs this long to heal, and call it unstable if the master still changes then
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "no_confirm", help_heading = "Comparison")]
+    pub max_lag: Option<f64>,
     /// Count what the first look finds
     #[arg(long, conflicts_with = "confirm_delay", help_heading = "Comparison")]
     pub no_confirm: bool,
@@ -216,6 +222,23 @@ pub struct RepairArgs {
     /// Short for --write-missing --write-differing --delete-extra
     #[arg(long, help_heading = "Repair")]
     pub repair: bool,
+}
+
+/// How repairs are made safe.
+#[derive(Debug, Args)]
+pub struct SafetyArgs {
+    /// An attribute that grows with every change of an item (number or string): what is newer on a slave is left alone
+    #[arg(long, value_name = "ATTR", help_heading = "Repair")]
+    pub version_attribute: Option<String>,
+    /// After each repair, read the master again and repeat if it moved
+    #[arg(long, help_heading = "Repair")]
+    pub verify: bool,
+    /// Keep what is overwritten or deleted, so that `dynamend undo` can put it back
+    #[arg(long, help_heading = "Repair")]
+    pub undo: bool,
+    /// Write to a slave that is a replica of the master's own global table
+    #[arg(long, help_heading = "Repair")]
+    pub allow_global_table: bool,
 }
 
 /// Options of `estimate`.

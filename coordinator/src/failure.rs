@@ -141,6 +141,11 @@ impl From<CannotPlan> for Failure {
                 message,
                 "only tables with the same key attributes, of the same types, can be held against each other",
             ),
+            CannotPlan::Replica { .. } => Self::usage(
+                message,
+                "what is written there travels back to the master, and the last writer wins; compare them without write \
+                 flags, or give --allow-global-table if that is what you want",
+            ),
             CannotPlan::NoSuchSegment { .. } => {
                 Self::usage(message, "segments are counted from 0; say how many there are with --segments")
             }

@@ -8,7 +8,8 @@ use shared::aws::clients::{ClientSettings, Clients, Mfa};
 use shared::aws::sqs::SqsQueue;
 use shared::domain::decide::{ExtraHandling, Handling, Policy};
 use shared::domain::job::{
-    Access, Confirm, Consistency, Manifest, Reader, ReportContent, Side, StrategyChoice, SyncSettings,
+    Access, AfterWrite, Confirm, Consistency, Manifest, OldImages, Reader, ReportContent, Side, StrategyChoice,
+    SyncSettings,
 };
 use shared::domain::table_ref::TableRef;
 use shared::journal::{Journal, StoreUrl};
@@ -16,7 +17,7 @@ use shared::ports::objects::ObjectStore;
 use shared::ports::queue::WorkQueue;
 use shared::telemetry::{LogFormat, LogSettings};
 use worker::environment::Environment;
-use worker::plan::{Segments, SyncRequest, new_job_id};
+use worker::plan::{GlobalTables, Segments, SyncRequest, new_job_id};
 
 use crate::cli::{
     Color, Common, CredentialArgs, LogFormatArg, MfaArgs, OutputFormat, RepairArgs, SegmentsArg, StrategyArg, SyncArgs,
@@ -163,6 +164,7 @@ impl Settings {
             only_segments: args.only_segments.clone(),
             sample: args.sample,
             starting_keys: starting_keys.into_iter().map(|(segment, key)| (segment.unwrap_or(0), key)).collect(),
+            global_tables: if args.safety.allow_global_table { GlobalTables::Allow } else { GlobalTables::Refuse },
             settings: sync_settings(args),
         })
     }
@@ -211,12 +213,7 @@ impl Settings {
         for table in &tables.slaves {
             refuse_unknown_region(table, &slave)?;
         }
-        let side = |table: &TableRef, access: &Access| Side {
-            table: table.clone(),
-            table_id: None,
-            size: None,
-            access: access.clone(),
-        };
+        let side = |table: &TableRef, access: &Access| Side::new(table.clone(), access.clone());
         Ok((side(&tables.master, &master), tables.slaves.iter().map(|table| side(table, &slave)).collect()))
     }
 }
@@ -266,7 +263,7 @@ pub fn policy(args: &RepairArgs) -> Policy {
 
 fn sync_settings(args: &SyncArgs) -> SyncSettings {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clap admits 0 to 86400 seconds")]
-    let delay = (args.confirm_delay * 1000.0).round() as u64;
+    let millis = |seconds: f64| (seconds * 1000.0).round() as u64;
     SyncSettings {
         policy: policy(&args.repair),
         ignore: args.ignore.clone(),
@@ -281,8 +278,12 @@ fn sync_settings(args: &SyncArgs) -> SyncSettings {
         max_retries: args.max_retries,
         retry_delay_base_ms: args.retry_delay_base,
         scan_consistency: if args.consistent_read { Consistency::Strong } else { Consistency::Eventual },
-        confirm: if args.no_confirm { Confirm::Never } else { Confirm::AfterMillis(delay) },
+        confirm: if args.no_confirm { Confirm::Never } else { Confirm::AfterMillis(millis(args.confirm_delay)) },
         report: if args.report_values { ReportContent::Values } else { ReportContent::Keys },
+        version_attribute: args.safety.version_attribute.clone(),
+        after_write: if args.safety.verify { AfterWrite::Verify } else { AfterWrite::Trust },
+        old_images: if args.safety.undo { OldImages::Keep } else { OldImages::Drop },
+        max_lag_ms: args.max_lag.map(millis),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What dynamend knows about tables, items, jobs and decisions: pure values and functions.
 //!
 //! Nothing here waits, reads a clock, a file or the environment, or knows the AWS SDK; a test in `tests/` holds it to
-//! that. Read `value` and `key` first, then `compare`, `decide` and `condition`, then `job`, `unit`, `checkpoint` and
+//! that. Read `value` and `key` first, then `compare`, `decide`, `condition` and `mend`, then `job`, `unit`, `checkpoint` and
 //! `summary`, and last `cost`.
 
 pub mod checkpoint;
@@ -12,10 +12,13 @@ pub mod decide;
 pub mod digest;
 pub mod discrepancy;
 pub mod entries;
+pub mod expiry;
 pub mod job;
 pub mod join;
 pub mod json;
 pub mod key;
+pub mod lag;
+pub mod mend;
 pub mod number;
 pub mod sample;
 pub mod segment;
@@ -24,3 +27,4 @@ pub mod table_ref;
 pub mod tally;
 pub mod unit;
 pub mod value;
+pub mod version;

@@ -46,7 +46,7 @@ pub(crate) async fn run(settings: &[&str]) {
     for table in tables {
         let table: &str = table;
         let name = format!("us-east-1:{table}").parse().expect("it names a table");
-        let side = Side { table: name, table_id: None, access: Access::default(), size: None };
+        let side = Side::new(name, Access::default());
         let client = clients.dynamodb(&side).await.expect("a client can be built");
         for first in 0..at_once {
             let (client, table) = (client.clone(), table.to_owned());

@@ -98,6 +98,11 @@ impl Table for WatchedTable {
         self.inner.describe().await
     }
 
+    async fn time_to_live(&self) -> Result<Option<String>, Failure> {
+        self.watch.pass(Call::Table(self.number, Access::Describe)).await?;
+        self.inner.time_to_live().await
+    }
+
     async fn scan_page(&self, request: &ScanRequest) -> Result<Page, Failure> {
         self.watch.pass(Call::Table(self.number, Access::Scan(request.clone()))).await?;
         self.inner.scan_page(request).await

@@ -27,7 +27,7 @@ use worker::consume::{DeadLetters, Drain, Settings, consume};
 use worker::context::OpenJobs;
 use worker::environment::Environment;
 use worker::hooks::{Hooks, NoHooks};
-use worker::plan::{Segments, SyncRequest, plan};
+use worker::plan::{GlobalTables, Segments, SyncRequest, plan};
 
 use crate::generate::Pair;
 use crate::oracle::{Differences, brute_force, key_text_of_json};
@@ -142,12 +142,8 @@ impl World {
 
     /// Plans a job of this id and creates it.
     pub async fn job_named(&self, job: &str, segments: u32, settings: SyncSettings) -> Job {
-        let side = |name: String| Side {
-            table: name.parse().expect("it is a name"),
-            table_id: None,
-            size: None,
-            access: shared::domain::job::Access::default(),
-        };
+        let side =
+            |name: String| Side::new(name.parse().expect("it is a name"), shared::domain::job::Access::default());
         let request = SyncRequest {
             job: job.to_owned(),
             master: side("us-east-1:table-0".to_owned()),
@@ -156,6 +152,7 @@ impl World {
             only_segments: None,
             sample: None,
             starting_keys: BTreeMap::new(),
+            global_tables: GlobalTables::default(),
             settings,
         };
         let manifest = plan(request, &self.environment(&Worker::default())).await.expect("it can be planned");

@@ -26,7 +26,7 @@ use shared::ports::table::Table;
 use worker::embedded::Embedded;
 use worker::environment::Environment;
 use worker::hooks::Hooks;
-use worker::plan::{Segments, SyncRequest, new_job_id};
+use worker::plan::{GlobalTables, Segments, SyncRequest, new_job_id};
 
 /// Prices that differ by no more than this count as equal.
 const TOLERANCE: f64 = 0.005;
@@ -89,6 +89,7 @@ pub(crate) async fn run() -> Result<Told, Box<dyn Error>> {
         only_segments: None,
         sample: None,
         starting_keys: Default::default(),
+        global_tables: GlobalTables::default(),
         settings: SyncSettings {
             policy: Policy { missing: Handling::Repair, differing: Handling::Repair, ..Policy::default() },
             // Nothing is in flight between two tables in memory.
@@ -138,7 +139,7 @@ fn table(prices: &[(&str, &str)]) -> Result<Arc<MemoryTable>, Box<dyn Error>> {
 }
 
 fn side(name: &str) -> Result<Side, Box<dyn Error>> {
-    Ok(Side { table: name.parse()?, table_id: None, size: None, access: Access::default() })
+    Ok(Side::new(name.parse()?, Access::default()))
 }
 
 #[expect(clippy::print_stdout, reason = "an example shows its result")]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use shared::domain::compare::{Ignore, differing_paths};
 use shared::domain::job::Manifest;
+use shared::domain::mend::Rules;
 use shared::domain::value::Item;
 use shared::journal::{BadLocation, Journal, JournalError, manifest_location};
 use shared::pacing::Meter;
@@ -31,6 +32,8 @@ pub struct JobContext {
     pub labels: Vec<String>,
     /// What does not count.
     pub ignore: Ignore,
+    /// What repairs go by.
+    pub rules: Rules,
     /// How patiently requests are repeated.
     pub retry: RetryPolicy,
     /// The embedding program's word.
@@ -152,6 +155,14 @@ impl OpenJobs {
         Ok(JobContext {
             labels: manifest.labels(),
             ignore: Ignore::new(&manifest.sync.ignore),
+            rules: Rules {
+                schema: manifest.key_schema.clone(),
+                policy: manifest.sync.policy,
+                ignore: Ignore::new(&manifest.sync.ignore),
+                version_attribute: manifest.sync.version_attribute.clone(),
+                time_to_live: manifest.master.time_to_live.clone(),
+                after_write: manifest.sync.after_write,
+            },
             retry: RetryPolicy {
                 max_retries: manifest.sync.max_retries,
                 base: std::time::Duration::from_millis(manifest.sync.retry_delay_base_ms),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use shared::domain::cost::{Reading, TableSize, choose};
+use shared::domain::decide::{Kind, Policy, Repair};
 use shared::domain::job::{JobKind, MANIFEST_VERSION, Manifest, Side, Strategy, StrategyChoice, SyncSettings};
 use shared::domain::key::{BadKey, Key, KeySchema};
 use shared::domain::sample::{Fraction, Sample};
@@ -42,8 +43,20 @@ pub struct SyncRequest {
     pub sample: Option<Fraction>,
     /// By segment, the key to start after, as a person typed it.
     pub starting_keys: BTreeMap<u32, String>,
+    /// Whether slaves are written to that replicate back to the master.
+    pub global_tables: GlobalTables,
     /// The settings.
     pub settings: SyncSettings,
+}
+
+/// What is done about a slave that is a replica of the master's own global table, where the job writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GlobalTables {
+    /// It is refused: what is written there travels back to the master, and the last writer wins.
+    #[default]
+    Refuse,
+    /// It is repaired like any other.
+    Allow,
 }
 
 /// Why a request cannot become a job.
@@ -80,6 +93,14 @@ pub enum CannotPlan {
         /// Its schema.
         slave_schema: Box<KeySchema>,
     },
+    /// A slave is the master's own replica.
+    #[error("slave {slave} is a replica of the same global table as master {master}")]
+    Replica {
+        /// The master.
+        master: String,
+        /// The slave.
+        slave: String,
+    },
     /// A segment is named that there is not.
     #[error("segment {segment} is named, and there are {total} segments, 0 to {}", total - 1)]
     NoSuchSegment {
@@ -113,8 +134,21 @@ pub enum CannotPlan {
 /// # Errors
 /// See [`CannotPlan`].
 pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Manifest, CannotPlan> {
-    let SyncRequest { job, mut master, mut slaves, segments, only_segments, sample, starting_keys, settings } = request;
+    let SyncRequest {
+        job,
+        mut master,
+        mut slaves,
+        segments,
+        only_segments,
+        sample,
+        starting_keys,
+        global_tables,
+        settings,
+    } = request;
     let (of_master, of_slaves) = look_at(&master, &slaves, environment).await?;
+    if settings.policy.writes() && global_tables == GlobalTables::Refuse {
+        refuse_replicas((&master, &of_master), slaves.iter().zip(&of_slaves))?;
+    }
     let total = match segments {
         Segments::Fixed(total) => total,
         Segments::Auto { at_once } => {
@@ -144,6 +178,9 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
     });
     let starting_keys = starting_keys.collect::<Result<_, CannotPlan>>()?;
     let strategies = strategies(&settings, of_master.size, &of_slaves);
+    for side in std::iter::once(&mut master).chain(&mut slaves) {
+        side.time_to_live = time_to_live(side, settings.policy, environment).await?;
+    }
     let sides = std::iter::once(&mut master).chain(&mut slaves);
     for (side, description) in sides.zip(std::iter::once(of_master).chain(of_slaves)) {
         side.table_id = description.id;
@@ -164,6 +201,39 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
         strategies,
         sync: settings,
     })
+}
+
+/// The attribute by which a table deletes items.
+///
+/// A job that only reads does without knowing it; one that puts items does not, because it might create expired ones
+/// again.
+async fn time_to_live(side: &Side, policy: Policy, environment: &Environment) -> Result<Option<String>, Failure> {
+    let answer = environment.table(side).await?.time_to_live().await;
+    match answer {
+        Err(failure) if policy.repair(Kind::Missing) == Repair::None && !failure.may_pass() => {
+            tracing::warn!(table = %side.table, error = %failure, "expired items are taken for ordinary ones");
+            Ok(None)
+        }
+        answer => answer,
+    }
+}
+
+/// Refuses slaves that are replicas of the master's global table: same account, same name, another region.
+fn refuse_replicas<'a>(
+    (master, of_master): (&Side, &Description),
+    slaves: impl Iterator<Item = (&'a Side, &'a Description)>,
+) -> Result<(), CannotPlan> {
+    let account =
+        |description: &Description| description.arn.as_ref().and_then(|arn| arn.split(':').nth(4)).map(str::to_owned);
+    for (slave, of_slave) in slaves {
+        let linked = of_master.replicas.iter().any(|region| region == slave.table.region())
+            || of_slave.replicas.iter().any(|region| region == master.table.region());
+        if linked && master.table.name() == slave.table.name() && account(of_master) == account(of_slave) {
+            let (master, slave) = (master.table.to_string(), slave.table.to_string());
+            return Err(CannotPlan::Replica { master, slave });
+        }
+    }
+    Ok(())
 }
 
 /// Describes the tables, and refuses those that cannot be held against each other: master, and slaves.

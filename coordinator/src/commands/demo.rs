@@ -19,7 +19,7 @@ use shared::journal::{Journal, StoreUrl};
 use tokio_util::sync::CancellationToken;
 use worker::embedded::Embedded;
 use worker::environment::Environment;
-use worker::plan::{Segments, SyncRequest, plan};
+use worker::plan::{GlobalTables, Segments, SyncRequest, plan};
 
 use crate::cli::OutputFormat;
 use crate::failure::{Exit, Failure};
@@ -108,7 +108,7 @@ impl Demo {
         let side = |table: &str| -> Result<Side, Failure> {
             let table = table.parse().map_err(|error| broken(&error))?;
             let endpoint_url = Some(self.endpoint.clone());
-            Ok(Side { table, table_id: None, size: None, access: Access { endpoint_url, ..Access::default() } })
+            Ok(Side::new(table, Access { endpoint_url, ..Access::default() }))
         };
         let request = SyncRequest {
             job: job.to_owned(),
@@ -118,6 +118,7 @@ impl Demo {
             only_segments: None,
             sample: None,
             starting_keys: std::collections::BTreeMap::new(),
+            global_tables: GlobalTables::default(),
             settings: SyncSettings {
                 policy,
                 ignore: vec!["meta.syncedAt".to_owned()],

@@ -433,7 +433,7 @@ mod tests {
     }
 
     fn side(text: &str, access: Access) -> Side {
-        Side { table: text.parse().unwrap(), table_id: None, size: None, access }
+        Side::new(text.parse().unwrap(), access)
     }
 
     #[test]

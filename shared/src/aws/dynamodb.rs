@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::operation::scan::ScanOutput;
 use aws_sdk_dynamodb::operation::scan::builders::ScanFluentBuilder;
 use aws_sdk_dynamodb::types::{
     BillingMode, ConsumedCapacity, DeleteRequest, KeysAndAttributes, PutRequest, ReturnConsumedCapacity,
-    ScalarAttributeType, TableDescription, TableStatus, WriteRequest,
+    ScalarAttributeType, TableDescription, TableStatus, TimeToLiveStatus, WriteRequest,
 };
 use aws_sdk_dynamodb::{Client, types};
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -217,20 +217,39 @@ impl DynamoTable {
             key_schema,
             size: TableSize { items: count(table.item_count), bytes: count(table.table_size_bytes) },
             billing,
+            replicas: table
+                .replicas
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|replica| replica.region_name)
+                .collect(),
         })
     }
 }
 
+/// For control-plane calls: the SDK's own retry goes around them, and nobody else's.
+fn with_retries() -> aws_sdk_dynamodb::config::Builder {
+    aws_sdk_dynamodb::config::Builder::new().retry_config(RetryConfig::standard())
+}
+
 #[async_trait]
 impl Table for DynamoTable {
-    /// The one control-plane call: the SDK's own retry goes around it, and nobody else's.
     async fn describe(&self) -> Result<Description, Failure> {
-        let with_retries = aws_sdk_dynamodb::config::Builder::new().retry_config(RetryConfig::standard());
         let request = self.client.describe_table().table_name(self.table.request_name());
-        let answer = request.customize().config_override(with_retries).send().await;
+        let answer = request.customize().config_override(with_retries()).send().await;
         let answer = answer.map_err(|error| self.failed("DescribeTable", &error))?;
         let nothing = || self.failure("DescribeTable", FailureKind::Unavailable, "the answer has no description of it");
         self.description(answer.table.ok_or_else(nothing)?)
+    }
+
+    async fn time_to_live(&self) -> Result<Option<String>, Failure> {
+        let request = self.client.describe_time_to_live().table_name(self.table.request_name());
+        let answer = request.customize().config_override(with_retries()).send().await;
+        let answer = answer.map_err(|error| self.failed("DescribeTimeToLive", &error))?;
+        let set = answer.time_to_live_description.filter(|ttl| {
+            matches!(ttl.time_to_live_status, Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling))
+        });
+        Ok(set.and_then(|ttl| ttl.attribute_name))
     }
 
     async fn scan_page(&self, request: &ScanRequest) -> Result<Page, Failure> {
@@ -495,8 +514,8 @@ mod tests {
         let unchanged = Condition::unchanged(&schema(), &seen, None, &Ignore::default());
 
         let changed = item("1", &[("s", Value::S("new".into()))]);
-        let first = table.write_if(&Write::Put(changed), &unchanged).await.unwrap();
-        let second = table.write_if(&Write::Delete(key("1")), &unchanged).await.unwrap();
+        let first = table.write_if(&Write::Put(changed), &unchanged.0).await.unwrap();
+        let second = table.write_if(&Write::Delete(key("1")), &unchanged.0).await.unwrap();
         let third = table.write_if(&Write::Delete(key("1")), &Condition::default()).await.unwrap();
 
         let applied = [first.applied, second.applied, third.applied];

@@ -35,7 +35,8 @@ impl Expression {
         let mut values = HashMap::new();
         let mut terms = Vec::with_capacity(condition.terms.len());
         for (n, term) in condition.terms.iter().enumerate() {
-            let (Term::Exists(name) | Term::NotExists(name) | Term::Equals(name, _)) = term;
+            let (Term::Exists(name) | Term::NotExists(name) | Term::Equals(name, _) | Term::LessOrAbsent(name, _)) =
+                term;
             names.insert(format!("#n{n}"), name.clone());
             terms.push(match term {
                 Term::Exists(_) => format!("attribute_exists(#n{n})"),
@@ -43,6 +44,10 @@ impl Expression {
                 Term::Equals(_, value) => {
                     values.insert(format!(":v{n}"), value_to_sdk(value));
                     format!("#n{n} = :v{n}")
+                }
+                Term::LessOrAbsent(_, value) => {
+                    values.insert(format!(":v{n}"), value_to_sdk(value));
+                    format!("(attribute_not_exists(#n{n}) OR #n{n} < :v{n})")
                 }
             });
         }
@@ -62,12 +67,17 @@ mod tests {
     #[test]
     fn no_condition_is_no_expression() {
         assert_eq!(Expression::of(&Condition::default()), Expression::default());
-        let terms =
-            vec![Term::Exists("name".into()), Term::NotExists("size".into()), Term::Equals("s".into(), Value::Null)];
+        let terms = vec![
+            Term::Exists("name".into()),
+            Term::NotExists("size".into()),
+            Term::Equals("s".into(), Value::Null),
+            Term::LessOrAbsent("v".into(), Value::S("2".into())),
+        ];
         let expression = Expression::of(&Condition { terms });
-        let text = "attribute_exists(#n0) AND attribute_not_exists(#n1) AND #n2 = :v2";
+        let text = "attribute_exists(#n0) AND attribute_not_exists(#n1) AND #n2 = :v2 \
+            AND (attribute_not_exists(#n3) OR #n3 < :v3)";
         assert_eq!(expression.text.as_deref(), Some(text));
-        assert_eq!(expression.names.unwrap().len(), 3);
-        assert_eq!(expression.values.unwrap().len(), 1);
+        assert_eq!(expression.names.unwrap().len(), 4);
+        assert_eq!(expression.values.unwrap().len(), 2);
     }
 }

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::expiry::has_expired;
 use super::value::Item;
+use super::version::{Versions, compare_versions};
 
 /// What is wrong with a slave's copy of one item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -25,6 +27,46 @@ impl Kind {
             Self::Differing => "differing",
             Self::Extra => "extra",
         }
+    }
+}
+
+/// Why a discrepancy is not repaired like others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is.
+    Ordinary,
+    /// The time to live of the only copy has passed: one table has deleted it, and the other is going to. It is listed,
+    /// and counts neither as missing nor as extra.
+    Expired,
+    /// The slave's copy has the higher version.
+    SlaveIsNewer,
+    /// The master's item kept changing for as long as a slave may lag.
+    Unstable,
+}
+
+/// The attributes that tell more of an item than what it holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Marks<'a> {
+    /// The attribute that holds its version.
+    pub version: Option<&'a str>,
+    /// The attribute by which the master deletes items.
+    pub master_time_to_live: Option<&'a str>,
+    /// The attribute by which the slave deletes items.
+    pub slave_time_to_live: Option<&'a str>,
+}
+
+/// How a discrepancy stands, by what both sides hold; `now` is in seconds since 1970.
+#[must_use]
+pub fn standing(master: Option<&Item>, slave: Option<&Item>, marks: Marks<'_>, now: i64) -> Standing {
+    let expired = |item: &Item, attribute: Option<&str>| attribute.is_some_and(|name| has_expired(item, name, now));
+    match (master, slave) {
+        (Some(master), None) if expired(master, marks.master_time_to_live) => Standing::Expired,
+        (None, Some(slave)) if expired(slave, marks.slave_time_to_live) => Standing::Expired,
+        (Some(master), Some(slave)) => match marks.version.map(|name| compare_versions(name, master, slave)) {
+            Some(Versions::SlaveIsNewer) => Standing::SlaveIsNewer,
+            Some(Versions::SlaveIsOlder | Versions::Same | Versions::Incomparable) | None => Standing::Ordinary,
+        },
+        _ => Standing::Ordinary,
     }
 }
 
@@ -137,6 +179,8 @@ pub fn judge(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::number::Number;
+    use crate::domain::value::Value;
 
     #[test]
     fn each_kind_is_judged_by_who_has_the_item() {
@@ -149,6 +193,31 @@ mod tests {
         assert_eq!(judge(None, Some(&item), differ), Verdict::Discrepant(Kind::Extra, vec![]));
         assert_eq!(judge(Some(&item), Some(&item), equal), Verdict::Identical);
         assert_eq!(judge(Some(&item), Some(&item), differ), Verdict::Discrepant(Kind::Differing, vec!["a".into()]));
+    }
+
+    #[test]
+    fn only_the_last_copy_of_an_item_expires_and_only_where_its_table_deletes_by_it() {
+        let item = |ttl: i64, version: i64| -> Item {
+            let number = |n: i64| Value::N(Number::parse(&n.to_string()).unwrap());
+            [("ttl".to_owned(), number(ttl)), ("v".to_owned(), number(version))].into()
+        };
+        let (old, young, newer) = (item(999, 1), item(1001, 1), item(999, 2));
+        let marks = Marks { version: Some("v"), master_time_to_live: Some("ttl"), slave_time_to_live: None };
+        let both = Marks { slave_time_to_live: Some("ttl"), ..marks };
+        for (master, slave, marks, expected) in [
+            (Some(&old), None, marks, Standing::Expired),
+            (Some(&young), None, marks, Standing::Ordinary),
+            (Some(&old), None, Marks::default(), Standing::Ordinary),
+            (None, Some(&old), marks, Standing::Ordinary),
+            (None, Some(&old), both, Standing::Expired),
+            (Some(&young), Some(&old), both, Standing::Ordinary),
+            (Some(&old), Some(&newer), both, Standing::SlaveIsNewer),
+            (Some(&newer), Some(&old), both, Standing::Ordinary),
+            (Some(&old), Some(&newer), Marks { version: None, ..both }, Standing::Ordinary),
+            (None, None, both, Standing::Ordinary),
+        ] {
+            assert_eq!(standing(master, slave, marks, 1000), expected, "{master:?} {slave:?}");
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub enum Outcome {
     Skipped,
     /// The repair failed; the reason is the error.
     Failed,
+    /// Whether it is a discrepancy, or was repaired for good, could not be told: the master kept changing.
+    Unstable,
 }
 
 impl Outcome {
@@ -31,6 +33,7 @@ impl Outcome {
             Self::Deleted => "deleted",
             Self::Skipped => "skipped",
             Self::Failed => "failed",
+            Self::Unstable => "unstable",
         }
     }
 }
@@ -50,7 +53,7 @@ pub struct Discrepancy {
     pub attributes: Vec<String>,
     /// What came of it.
     pub outcome: Outcome,
-    /// Why it was skipped, or the error.
+    /// Why it was skipped, the error, or what else is to be known of it.
     pub reason: Option<String>,
     /// When, as RFC 3339 with milliseconds.
     pub at: String,

@@ -30,12 +30,23 @@ pub struct Side {
     /// The id the table had when the job was made; another id means that it was replaced since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table_id: Option<String>,
+    /// The attribute by which it deletes items whose time has come, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_to_live: Option<String>,
     /// The size it had then; estimates rest on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<TableSize>,
     /// How it is reached.
     #[serde(default)]
     pub access: Access,
+}
+
+impl Side {
+    /// A table of which nothing more is known yet.
+    #[must_use]
+    pub fn new(table: TableRef, access: Access) -> Self {
+        Self { table, table_id: None, time_to_live: None, size: None, access }
+    }
 }
 
 /// Whose credentials reach a table, and where it answers.
@@ -136,6 +147,29 @@ pub enum Confirm {
     Never,
 }
 
+/// What follows a repair's write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterWrite {
+    /// The master is read again where the write's condition cannot tell that it changed: after a missing item was put,
+    /// and after an extra one was deleted.
+    #[default]
+    Trust,
+    /// The master is read again after every write, and the repair made again if it moved.
+    Verify,
+}
+
+/// Whether a repair keeps what it overwrites or deletes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OldImages {
+    /// No.
+    #[default]
+    Drop,
+    /// In the job's folder, before the write.
+    Keep,
+}
+
 /// Read consistency of scans.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -184,6 +218,18 @@ pub struct SyncSettings {
     pub confirm: Confirm,
     /// What reports carry.
     pub report: ReportContent,
+    /// The attribute that holds an item's version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_attribute: Option<String>,
+    /// What follows a repair's write.
+    #[serde(default)]
+    pub after_write: AfterWrite,
+    /// Whether a repair keeps what it overwrites or deletes.
+    #[serde(default)]
+    pub old_images: OldImages,
+    /// How long a slave may lag behind the master, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_lag_ms: Option<u64>,
 }
 
 impl Default for SyncSettings {
@@ -200,6 +246,10 @@ impl Default for SyncSettings {
             scan_consistency: Consistency::default(),
             confirm: Confirm::AfterMillis(1000),
             report: ReportContent::default(),
+            version_attribute: None,
+            after_write: AfterWrite::default(),
+            old_images: OldImages::default(),
+            max_lag_ms: None,
         }
     }
 }
@@ -212,6 +262,12 @@ impl SyncSettings {
             Confirm::AfterMillis(delay) => Some(Duration::from_millis(delay)),
             Confirm::Never => None,
         }
+    }
+
+    /// How long a slave may lag behind the master, if the user said.
+    #[must_use]
+    pub fn max_lag(&self) -> Option<Duration> {
+        self.max_lag_ms.map(Duration::from_millis)
     }
 }
 

@@ -1,6 +1,7 @@
 //! DynamoDB numbers: exact decimal text, compared by value to all 38 digits and never through a float.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
@@ -76,6 +77,40 @@ impl PartialEq for Number {
 }
 
 impl Eq for Number {}
+
+/// By value: `9 < 10`, and `1.50` is neither less nor more than `1.5`.
+impl Ord for Number {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let (one, other) = (self.canonical(), other.canonical());
+        one.sign().cmp(&other.sign()).then_with(|| {
+            let by_size = one.size().cmp(&other.size()).then_with(|| one.digits.cmp(&other.digits));
+            if one.negative { by_size.reverse() } else { by_size }
+        })
+    }
+}
+
+impl PartialOrd for Number {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Canonical {
+    /// -1, 0 or 1.
+    fn sign(&self) -> i8 {
+        match (self.digits.is_empty(), self.negative) {
+            (true, _) => 0,
+            (false, true) => -1,
+            (false, false) => 1,
+        }
+    }
+
+    /// Digits before the decimal point; with digits that begin with no zero it orders values of one sign, and where
+    /// it is the same, the digits do.
+    fn size(&self) -> i64 {
+        i64::try_from(self.digits.len()).unwrap_or(i64::MAX).saturating_add(self.exponent)
+    }
+}
 
 impl Hash for Number {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -225,6 +260,19 @@ mod tests {
         assert_ne!(number("1"), number("-1"));
         assert_ne!(number("1"), number("10"));
         assert_ne!(number("1"), number("0.1"));
+    }
+
+    #[test]
+    fn numbers_are_ordered_by_value() {
+        let ascending =
+            ["-1e126", "-100", "-9.5", "-9.49", "-1e-130", "0", "1e-130", "0.5", "0.51", "9", "10", "1e2", "1e126"];
+        for (at, one) in ascending.iter().enumerate() {
+            for (other_at, other) in ascending.iter().enumerate() {
+                assert_eq!(number(one).cmp(&number(other)), at.cmp(&other_at), "{one} and {other}");
+            }
+        }
+        assert_eq!(number("1.50").cmp(&number("15e-1")), Ordering::Equal);
+        assert_eq!(number("-0").cmp(&number("0")), Ordering::Equal);
     }
 
     #[test]

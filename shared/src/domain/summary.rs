@@ -92,6 +92,12 @@ pub struct SlaveSummary {
     pub skipped: u64,
     /// Repairs that failed.
     pub failed: u64,
+    /// Items of which nobody could tell, because the master kept changing.
+    #[serde(default)]
+    pub unstable: u64,
+    /// Items that only one side has and whose time to live has passed; they count neither as missing nor as extra.
+    #[serde(default)]
+    pub expired: u64,
     /// Segments in which the paired scan gave way to lookups.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub gave_way: u64,
@@ -356,6 +362,8 @@ fn slave_summary(table: &str, tally: &SlaveTally) -> SlaveSummary {
         deleted,
         skipped,
         failed,
+        unstable,
+        expired,
         gave_way,
     } = *tally;
     let table = table.to_owned();
@@ -371,6 +379,8 @@ fn slave_summary(table: &str, tally: &SlaveTally) -> SlaveSummary {
         deleted,
         skipped,
         failed,
+        unstable,
+        expired,
         gave_way,
     }
 }
@@ -412,7 +422,7 @@ mod tests {
 
     fn side(name: &str, items: u64) -> Side {
         let size = Some(TableSize { items, bytes: items * 8192 });
-        Side { table: name.parse().unwrap(), table_id: None, size, access: Default::default() }
+        Side { size, ..Side::new(name.parse().unwrap(), Default::default()) }
     }
 
     /// Half of ten segments; the first slave is looked up, the second is paired.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::decide::{Kind, Verdict};
+use super::decide::{Kind, Standing, Verdict};
 use super::discrepancy::Outcome;
 
 /// Where a suspect was met at the first look.
@@ -18,7 +18,8 @@ pub enum MetIn {
 
 /// What was found and done on one slave.
 ///
-/// `compared = identical + missing + differing` of the master pass, always.
+/// `compared = identical + missing + differing` of the master pass, always, and of it those of the `expired` items
+/// that only the master has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlaveTally {
     /// Master items held against this slave.
@@ -41,6 +42,13 @@ pub struct SlaveTally {
     pub skipped: u64,
     /// Repairs that failed, each with its error in the report.
     pub failed: u64,
+    /// Items of which nobody could tell, because the master kept changing; each is in the report.
+    #[serde(default)]
+    pub unstable: u64,
+    /// Items that only one side has and whose time to live has passed; each is in the report, and none of them counts
+    /// as missing or extra.
+    #[serde(default)]
+    pub expired: u64,
     /// Segments in which the paired scan gave way to lookups.
     #[serde(default)]
     pub gave_way: u64,
@@ -80,6 +88,8 @@ impl SlaveTally {
             deleted,
             skipped,
             failed,
+            unstable,
+            expired,
             gave_way,
         } = *other;
         self.compared += compared;
@@ -92,6 +102,8 @@ impl SlaveTally {
         self.deleted += deleted;
         self.skipped += skipped;
         self.failed += failed;
+        self.unstable += unstable;
+        self.expired += expired;
         self.gave_way += gave_way;
     }
 
@@ -108,8 +120,24 @@ impl SlaveTally {
     ///
     /// An item of the master is compared once, and so it is counted where the master's was met. What the slave alone
     /// turns out to have is counted where the slave's was met.
-    pub fn count_second_look(&mut self, met: MetIn, verdict: Verdict) -> Option<(Kind, Vec<String>)> {
+    pub fn count_second_look(
+        &mut self,
+        met: MetIn,
+        verdict: Verdict,
+        standing: Standing,
+    ) -> Option<(Kind, Vec<String>)> {
         match (met, verdict) {
+            (MetIn::Master | MetIn::Both, Verdict::Discrepant(Kind::Missing, paths))
+                if standing == Standing::Expired =>
+            {
+                self.compared += 1;
+                self.expired += 1;
+                Some((Kind::Missing, paths))
+            }
+            (MetIn::Slave | MetIn::Both, Verdict::Discrepant(Kind::Extra, paths)) if standing == Standing::Expired => {
+                self.expired += 1;
+                Some((Kind::Extra, paths))
+            }
             (MetIn::Master | MetIn::Both, Verdict::Identical) => {
                 self.compared += 1;
                 self.identical += 1;
@@ -151,6 +179,7 @@ impl SlaveTally {
             Outcome::Deleted => self.deleted += 1,
             Outcome::Skipped => self.skipped += 1,
             Outcome::Failed => self.failed += 1,
+            Outcome::Unstable => self.unstable += 1,
         }
     }
 

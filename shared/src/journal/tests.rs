@@ -38,8 +38,7 @@ fn faulty(store: &Arc<MemoryStore>, plan: FaultPlan) -> Journal {
 }
 
 fn manifest() -> Manifest {
-    let side =
-        |name: &str| Side { table: name.parse().unwrap(), table_id: None, size: None, access: Default::default() };
+    let side = |name: &str| Side::new(name.parse().unwrap(), Default::default());
     Manifest {
         version: MANIFEST_VERSION,
         job: "J".to_owned(),

@@ -50,6 +50,7 @@ pub struct MemoryTable {
     page_items: usize,
     page_bytes: usize,
     order: u64,
+    time_to_live: Option<String>,
     // Held for the length of one request, which makes each of them atomic.
     items: Mutex<BTreeMap<Place, Item>>,
 }
@@ -68,7 +69,15 @@ impl MemoryTable {
     #[must_use]
     pub fn new(schema: KeySchema) -> Self {
         let id = TABLES.fetch_add(1, Ordering::Relaxed);
-        Self { id, schema, page_items: usize::MAX, page_bytes: PAGE_BYTES, order: 0, items: Mutex::default() }
+        Self {
+            id,
+            schema,
+            page_items: usize::MAX,
+            page_bytes: PAGE_BYTES,
+            order: 0,
+            time_to_live: None,
+            items: Mutex::default(),
+        }
     }
 
     /// Ends pages after this many items, or this many bytes of them, whichever comes first.
@@ -83,6 +92,12 @@ impl MemoryTable {
     #[must_use]
     pub fn with_order(self, order: u64) -> Self {
         Self { order, ..self }
+    }
+
+    /// Says that it deletes items by this attribute. It never does so by itself, as the service may take days.
+    #[must_use]
+    pub fn with_time_to_live(self, attribute: &str) -> Self {
+        Self { time_to_live: Some(attribute.to_owned()), ..self }
     }
 
     /// Puts an item, as another program would; no port call.
@@ -221,7 +236,12 @@ impl Table for MemoryTable {
                 bytes: items.values().map(stored_bytes).sum::<usize>() as u64,
             },
             billing: Billing::OnDemand,
+            replicas: Vec::new(),
         })
+    }
+
+    async fn time_to_live(&self) -> Result<Option<String>, Failure> {
+        Ok(self.time_to_live.clone())
     }
 
     async fn scan_page(&self, request: &ScanRequest) -> Result<Page, Failure> {

@@ -247,6 +247,11 @@ impl Table for FaultyTable {
         self.plan.end(call, self.inner.describe()).await
     }
 
+    async fn time_to_live(&self) -> Result<Option<String>, Failure> {
+        let call = self.plan.begin("DescribeTimeToLive").await;
+        self.plan.end(call, self.inner.time_to_live()).await
+    }
+
     async fn scan_page(&self, request: &ScanRequest) -> Result<Page, Failure> {
         let mut call = self.plan.begin("Scan").await;
         let mut request = request.clone();

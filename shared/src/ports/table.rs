@@ -26,6 +26,8 @@ pub struct Description {
     pub size: TableSize,
     /// What its reads and writes are paid by.
     pub billing: Billing,
+    /// The regions in which it has replicas, where it is one of a global table (version 2019.11.21).
+    pub replicas: Vec<String>,
 }
 
 /// What a table's reads and writes are paid by.
@@ -177,6 +179,9 @@ pub const MAX_WRITES_PER_BATCH: usize = 25;
 pub trait Table: Send + Sync {
     /// Describes the table.
     async fn describe(&self) -> Result<Description, Failure>;
+
+    /// The attribute by which the table deletes items whose time to live has passed; none when it does not.
+    async fn time_to_live(&self) -> Result<Option<String>, Failure>;
 
     /// Reads one page of a segment. A key is in the same segment of equally many in every page and every call.
     async fn scan_page(&self, request: &ScanRequest) -> Result<Page, Failure>;

@@ -14,10 +14,12 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use shared::domain::checkpoint::Position;
-use shared::domain::decide::Repair;
+use shared::domain::decide::{Repair, Standing};
 use shared::domain::discrepancy::{Discrepancy, Outcome};
 use shared::domain::job::Strategy;
 use shared::domain::key::Key;
+use shared::domain::lag::Brake;
+use shared::domain::mend::{self, Ending};
 use shared::domain::tally::Tally;
 use shared::domain::unit::{Pass, Unit};
 use shared::journal::{Intent, JournalError, OwnedUnit, Packed, Step};
@@ -90,6 +92,13 @@ enum Settled {
     Abandoned,
 }
 
+/// How a wait ended.
+#[derive(PartialEq, Eq)]
+enum Waited {
+    Out,
+    Stopped,
+}
+
 struct Segment<'a> {
     job: &'a Arc<JobContext>,
     owned: &'a OwnedUnit,
@@ -99,6 +108,7 @@ struct Segment<'a> {
     tally: Tally,
     suspects: Vec<Suspect>,
     committed_at: Instant,
+    brake: Brake,
 }
 
 /// Works on one owned unit until its end, or until `stop`, which it looks at between pages.
@@ -116,6 +126,7 @@ pub async fn run(job: &Arc<JobContext>, owned: &OwnedUnit, stop: &CancellationTo
         tally: checkpoint.tally,
         suspects: Vec::new(),
         committed_at: Instant::now(),
+        brake: Brake::new(job.manifest.sync.confirm_delay().unwrap_or_default(), job.manifest.sync.max_lag()),
     };
     segment.finish_pending().await?;
     if segment.position == Position::End {
@@ -135,38 +146,86 @@ impl Segment<'_> {
     /// Between the two commits the repairs are pending: named and counted, and each made or not. Whoever takes the
     /// unit up then finishes them first, so that none is made without being reported, and none is counted twice.
     ///
-    /// When asked to stop during a long confirm delay, it is all left as it was at the last commit.
+    /// When asked to stop during a long wait, it is all left as it was at the last commit.
     async fn settle(&mut self) -> Result<Settled, Stuck> {
         let suspects = std::mem::take(&mut self.suspects);
-        if let Some(due) = confirm::due(self.job, &suspects) {
-            tokio::select! {
-                () = tokio::time::sleep_until(due) => {}
-                () = stopped_for(self.stop, PATIENCE_WHEN_STOPPED) => return Ok(Settled::Abandoned),
-            }
+        if let Some(due) = confirm::due(self.job, &suspects, self.brake.wait())
+            && self.wait_until(due).await == Waited::Stopped
+        {
+            return Ok(Settled::Abandoned);
         }
         let (mut lines, mut pending, mut to_repair) = (Packed::default(), Packed::default(), Vec::new());
         let job = Arc::clone(self.job);
-        let mut confirming = Confirming::begin(&job, suspects, &mut self.tally);
-        while let Some(findings) = confirming.next(&mut self.tally).await? {
-            self.job.meter.add_discrepancies(findings.len() as u64);
-            for finding in findings {
-                let line = self.line(&finding, Outcome::Reported, None);
-                self.job.hooks.on_discrepancy(&line);
-                if self.repair_of(&finding) == Repair::None {
-                    self.job.hooks.on_outcome(&line);
-                    lines.push(&line);
-                } else {
-                    pending.push(&Intent { slave: finding.slave, line });
-                    to_repair.push(finding);
+        let counts_before = self.tally.clone();
+        let healed_before = healed(&self.tally);
+        let mut discrepancies = 0;
+        let mut confirming = Confirming::begin(&job, suspects, self.brake.wait(), &mut self.tally);
+        loop {
+            while let Some(findings) = confirming.next(&mut self.tally).await? {
+                self.job.meter.add_discrepancies(findings.len() as u64);
+                discrepancies += findings.len() as u64;
+                for finding in findings {
+                    match self.decide_on(&finding) {
+                        Some(line) => lines.push(&line),
+                        None => {
+                            let line = self.line(&finding, Outcome::Reported, None);
+                            pending.push(&Intent { slave: finding.slave, line });
+                            to_repair.push(finding);
+                        }
+                    }
                 }
             }
+            let Some(wait) = confirming.waits() else { break };
+            if self.wait_until(Instant::now() + wait).await == Waited::Stopped {
+                self.tally = counts_before;
+                return Ok(Settled::Abandoned);
+            }
+            confirming.go_on();
         }
+        let healed = healed(&self.tally) - healed_before;
+        self.brake.note(healed, healed + discrepancies);
         self.commit(lines, pending).await?;
         if to_repair.is_empty() {
             return Ok(Settled::Committed);
         }
         self.repair(to_repair).await?;
         Ok(Settled::Committed)
+    }
+
+    /// The report line of a discrepancy that is not going to be repaired; none when it is.
+    fn decide_on(&mut self, finding: &Finding) -> Option<Discrepancy> {
+        let found = self.line(finding, Outcome::Reported, None);
+        self.job.hooks.on_discrepancy(&found);
+        let left_alone = match self.repair_of(finding) {
+            Repair::None => Outcome::Reported,
+            Repair::Put | Repair::Delete => Outcome::Skipped,
+        };
+        let (outcome, reason) = match finding.standing {
+            Standing::Ordinary if left_alone == Outcome::Skipped => return None,
+            Standing::Ordinary => (Outcome::Reported, None),
+            Standing::Expired => (left_alone, Some(mend::EXPIRED.to_owned())),
+            Standing::SlaveIsNewer => (left_alone, Some(mend::SLAVE_IS_NEWER.to_owned())),
+            Standing::Unstable => (Outcome::Unstable, Some("the master's item kept changing".to_owned())),
+        };
+        self.tally.slaves[finding.slave].count_outcome(outcome);
+        let line = Discrepancy { outcome, reason, ..found };
+        self.job.hooks.on_outcome(&line);
+        Some(line)
+    }
+
+    async fn wait_until(&self, due: Instant) -> Waited {
+        tokio::select! {
+            () = tokio::time::sleep_until(due) => Waited::Out,
+            () = stopped_for(self.stop, PATIENCE_WHEN_STOPPED) => Waited::Stopped,
+        }
+    }
+
+    /// Whether what was read since the last commit is to be committed.
+    fn is_due(&self) -> bool {
+        // Suspects wait together for as long as a slave may lag, so that the scan does not wait for each few of them.
+        let lag = self.job.manifest.sync.max_lag().filter(|_| !self.suspects.is_empty());
+        let every = lag.map_or(COMMIT_EVERY, |lag| lag.max(COMMIT_EVERY));
+        self.suspects.len() >= SUSPECTS_PER_COMMIT || self.committed_at.elapsed() >= every
     }
 
     /// Finishes the repairs that the last owner of this unit had decided on.
@@ -209,8 +268,8 @@ impl Segment<'_> {
         }
         let tally = &mut self.tally.slaves[finding.slave];
         match outcome {
-            repair::Result::Healed => tally.uncount(finding.kind),
-            repair::Result::Settled(outcome, reason) => {
+            Ending::Healed => tally.uncount(finding.kind),
+            Ending::Settled(outcome, reason) => {
                 tally.count_outcome(outcome);
                 let line = self.line(finding, outcome, reason);
                 self.job.hooks.on_outcome(&line);
@@ -269,6 +328,11 @@ impl Segment<'_> {
     fn bad_key(&self, error: &shared::domain::key::BadKey) -> Stuck {
         lookup::odd_key(self.job, self.unit.pass.scanned_table(), &error.to_string())
     }
+}
+
+/// Suspects of all slaves that had healed.
+fn healed(tally: &Tally) -> u64 {
+    tally.slaves.iter().map(|slave| slave.healed).sum()
 }
 
 /// Returns this long after the token was cancelled.

@@ -1,13 +1,18 @@
 //! The second look: suspects are read again on both sides, strongly consistent, before they count.
+//!
+//! Where a lag is allowed for, they are looked at again and again until they heal or the lag is over.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::time::Duration;
 
-use shared::domain::decide::{Kind, Repair, Verdict, judge};
+use shared::domain::decide::{Kind, Marks, Repair, Standing, Verdict, judge, standing};
+use shared::domain::digest::Digester;
 use shared::domain::discrepancy::{Discrepancy, Values};
 use shared::domain::job::{Consistency, ReportContent};
 use shared::domain::json::item_to_json;
 use shared::domain::key::Key;
+use shared::domain::lag::{Motion, Patience, patience};
 use shared::domain::tally::{MetIn, Tally};
 use shared::domain::value::{Item, held_bytes};
 use shared::ports::table::Content;
@@ -28,6 +33,7 @@ pub(super) struct Finding {
     pub(super) slave: usize,
     pub(super) key: Key,
     pub(super) kind: Kind,
+    pub(super) standing: Standing,
     pub(super) attributes: Vec<String>,
     pub(super) values: Option<Values>,
     pub(super) seen: Seen,
@@ -47,14 +53,14 @@ impl Finding {
     /// A repair that the unit's last owner had decided on.
     pub(super) fn inherited(slave: usize, key: Key, line: Discrepancy) -> Self {
         let Discrepancy { kind, attributes, values, .. } = line;
-        Self { slave, key, kind, attributes, values, seen: Seen::Inherited }
+        Self { slave, key, kind, standing: Standing::Ordinary, attributes, values, seen: Seen::Inherited }
     }
 }
 
-/// When the suspects may be looked at again; `None` when there is nothing to wait for.
-pub(super) fn due(job: &JobContext, suspects: &[Suspect]) -> Option<Instant> {
+/// When suspects may be looked at again that wait so long; `None` when there is nothing to wait for.
+pub(super) fn due(job: &JobContext, suspects: &[Suspect], wait: Duration) -> Option<Instant> {
     let last_seen = suspects.iter().map(|suspect| suspect.seen_at).max()?;
-    Some(last_seen + job.manifest.sync.confirm_delay()?)
+    job.manifest.sync.confirm_delay().map(|_| last_seen + wait)
 }
 
 /// Suspects that are looked at again, some at a time. To be begun when they are [`due`].
@@ -67,26 +73,59 @@ pub(super) struct Confirming<'a> {
     found: Vec<Finding>,
     rest: Vec<ToRead>,
     held: usize,
+    /// Those that are given more time to heal.
+    again: Vec<(usize, Key, First)>,
+    /// How long these wait.
+    next_wait: Duration,
+    /// Tells whether a master's item moved; only where a lag is allowed for.
+    digester: Option<Digester>,
 }
 
 impl<'a> Confirming<'a> {
-    pub(super) fn begin(job: &'a JobContext, suspects: Vec<Suspect>, tally: &mut Tally) -> Self {
+    /// `wait` is how long the suspects waited for this look.
+    pub(super) fn begin(job: &'a JobContext, suspects: Vec<Suspect>, wait: Duration, tally: &mut Tally) -> Self {
         let mut found = Vec::new();
         let mut rest: Vec<ToRead> = (0..job.manifest.slaves.len()).map(ToRead::of).collect();
         let first_counts = job.manifest.sync.confirm_delay().is_none();
-        for Suspect { slave, which, met, look, seen_at: _ } in suspects {
+        for Suspect { slave, which, met, look, seen_at } in suspects {
             match (look, which) {
-                (Look::Judged(judged), Which::Key(key)) if first_counts => {
-                    let Judged { kind, attributes, values } = *judged;
-                    let tally = &mut tally.slaves[slave];
-                    tally.count_kind(kind);
-                    tally.compared += u64::from(met == MetIn::Master);
-                    found.push(Finding { slave, key, kind, attributes, values, seen: Seen::Unread });
+                (Look::Judged(judged), Which::Key(key)) if first_counts && judged.is_whole => {
+                    let Judged { kind, standing, attributes, values, is_whole: _ } = *judged;
+                    let verdict = Verdict::Discrepant(kind, attributes);
+                    if let Some((kind, attributes)) = tally.slaves[slave].count_second_look(met, verdict, standing) {
+                        found.push(Finding { slave, key, kind, standing, attributes, values, seen: Seen::Unread });
+                    }
                 }
-                (look, which) => rest[slave].add(which, First { met, of: Of::from(&look) }),
+                (look, which) => {
+                    let first = First { met, of: Of::from(&look), seen_at, master: None, motion: Motion::Still };
+                    rest[slave].add(which, first);
+                }
             }
         }
-        Self { job, found, rest, held: 0 }
+        let lag = job.manifest.sync.max_lag().filter(|_| !first_counts);
+        let digester = lag.map(|_| Digester::new(&job.manifest.key_schema, &job.ignore, rand::random()));
+        Self { job, found, rest, held: 0, again: Vec::new(), next_wait: wait * 2, digester }
+    }
+
+    /// How long those wait that are given more time to heal, if there are any; [`Confirming::go_on`] comes after it.
+    pub(super) fn waits(&mut self) -> Option<Duration> {
+        let max_lag = self.job.manifest.sync.max_lag()?;
+        let waits = self.again.iter().map(|(_, _, first)| {
+            match patience(first.seen_at.elapsed(), max_lag, self.next_wait, Motion::Still) {
+                Patience::LookAgain(wait) => wait,
+                Patience::Over | Patience::Unstable => Duration::ZERO,
+            }
+        });
+        waits.max()
+    }
+
+    /// Begins the next round of looks.
+    pub(super) fn go_on(&mut self) {
+        self.next_wait *= 2;
+        self.rest = (0..self.job.manifest.slaves.len()).map(ToRead::of).collect();
+        for (slave, key, first) in std::mem::take(&mut self.again) {
+            self.rest[slave].add(Which::Key(key), first);
+        }
     }
 
     /// The next discrepancies, counted; nothing when all suspects were looked at.
@@ -126,12 +165,25 @@ impl<'a> Confirming<'a> {
         let looked_at = Instant::now();
         let (mut master, mut other) = both(job, slave, &keys, tally).await?;
         let mut findings = Vec::new();
-        for (key, first) in keys.into_iter().zip(firsts) {
+        let now = seconds_since_1970();
+        for (key, mut first) in keys.into_iter().zip(firsts) {
             let (master, other) = (master.remove(&key), other.remove(&key));
             let verdict = judge(master.as_ref(), other.as_ref(), |master, slave| job.differing(master, slave));
+            let mut standing = standing(master.as_ref(), other.as_ref(), marks(job, slave), now);
+            if let (Verdict::Discrepant(..), Standing::Ordinary) = (&verdict, standing) {
+                match self.patience(&mut first, master.as_ref())? {
+                    Patience::LookAgain(_) => {
+                        first.of = Of::Both;
+                        self.again.push((slave, key, first));
+                        continue;
+                    }
+                    Patience::Over => {}
+                    Patience::Unstable => standing = Standing::Unstable,
+                }
+            }
             let tally = &mut tally.slaves[slave];
             let heals = first.heals(&verdict);
-            let Some((kind, attributes)) = tally.count_second_look(first.met, verdict) else {
+            let Some((kind, attributes)) = tally.count_second_look(first.met, verdict, standing) else {
                 tally.healed += u64::from(heals);
                 continue;
             };
@@ -145,10 +197,40 @@ impl<'a> Confirming<'a> {
             } else {
                 Seen::Unread
             };
-            findings.push(Finding { slave, key, kind, attributes, values, seen });
+            findings.push(Finding { slave, key, kind, standing, attributes, values, seen });
         }
         Ok(findings)
     }
+
+    /// Whether a suspect that still differs is given more time.
+    fn patience(&self, first: &mut First, master: Option<&Item>) -> Result<Patience, Stuck> {
+        let (Some(max_lag), Some(digester)) = (self.job.manifest.sync.max_lag(), &self.digester) else {
+            return Ok(Patience::Over);
+        };
+        let odd = |error: shared::domain::key::BadKey| lookup::odd_key(self.job, 0, &error.to_string());
+        let image = match master {
+            Some(item) => digester.digest(item).map_err(odd)?.0.item,
+            None => 0,
+        };
+        if first.master.replace(image).is_some_and(|before| before != image) {
+            first.motion = Motion::Moved;
+        }
+        Ok(patience(first.seen_at.elapsed(), max_lag, self.next_wait, first.motion))
+    }
+}
+
+/// Which attributes tell more of an item of this slave and of its master.
+pub(super) fn marks(job: &JobContext, slave: usize) -> Marks<'_> {
+    Marks {
+        version: job.manifest.sync.version_attribute.as_deref(),
+        master_time_to_live: job.manifest.master.time_to_live.as_deref(),
+        slave_time_to_live: job.manifest.slaves[slave].time_to_live.as_deref(),
+    }
+}
+
+/// What times to live are held against.
+pub(super) fn seconds_since_1970() -> i64 {
+    jiff::Timestamp::now().as_second()
 }
 
 /// Suspects of one slave to be read again, each once.
@@ -191,6 +273,10 @@ impl ToRead {
 struct First {
     met: MetIn,
     of: Of,
+    seen_at: Instant,
+    /// The digest of the master's item at the last look, where a lag is allowed for.
+    master: Option<u128>,
+    motion: Motion,
 }
 
 /// What the first look was taken at.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use shared::domain::decide::{Kind, Verdict, judge};
+use shared::domain::decide::{Kind, Standing, Verdict, judge, standing};
 use shared::domain::digest::Digester;
 use shared::domain::discrepancy::Values;
 use shared::domain::entries::Entries;
@@ -54,6 +54,9 @@ pub(super) enum Look {
 /// What whole items said at the first look.
 pub(super) struct Judged {
     pub(super) kind: Kind,
+    pub(super) standing: Standing,
+    /// Whether all was read that may count; else it takes a second look even where the first counts.
+    pub(super) is_whole: bool,
     pub(super) attributes: Vec<String>,
     pub(super) values: Option<Values>,
 }
@@ -105,7 +108,10 @@ async fn hold(job: &JobContext, slave: usize, keys: &[Key], items: &[Item]) -> R
                 // A second look, where there is one, has the values that count.
                 let first_counts = job.manifest.sync.confirm_delay().is_none();
                 let values = first_counts.then(|| confirm::values(job, kind, &attributes, Some(master), other));
-                let look = Look::Judged(Box::new(Judged { kind, attributes, values: values.flatten() }));
+                let now = confirm::seconds_since_1970();
+                let standing = standing(Some(master), other, confirm::marks(job, slave), now);
+                let values = values.flatten();
+                let look = Look::Judged(Box::new(Judged { kind, standing, is_whole: true, attributes, values }));
                 let (which, seen_at, met) = (Which::Key(key.clone()), Instant::now(), MetIn::Master);
                 held.suspects.push(Suspect { slave, which, seen_at, met, look });
             }
@@ -125,8 +131,11 @@ pub(super) async fn slave_page(
     let (found, read_units) = read(job, 0, &keys, job.manifest.sync.scan_consistency, &content).await?;
     tally.consumed[0].read += read_units;
     let lacking = keys.into_iter().filter(|key| !found.contains_key(key));
+    // Keys do not tell whether an item's time to live has passed.
+    let is_whole = job.manifest.slaves[slave].time_to_live.is_none();
     let suspect = |key| {
-        let look = Look::Judged(Box::new(Judged { kind: Kind::Extra, attributes: Vec::new(), values: None }));
+        let (kind, standing, attributes, values) = (Kind::Extra, Standing::Ordinary, Vec::new(), None);
+        let look = Look::Judged(Box::new(Judged { kind, standing, is_whole, attributes, values }));
         Suspect { slave, which: Which::Key(key), seen_at: Instant::now(), met: MetIn::Slave, look }
     };
     Ok(lacking.map(suspect).collect())

@@ -23,7 +23,7 @@ use self::lane::Lane;
 use self::lanes::{Lanes, Round};
 use self::pages::{Source, Taken};
 use super::lookup::{self, Look, Suspect, Which};
-use super::{COMMIT_EVERY, Ended, SUSPECTS_PER_COMMIT, Segment, Settled, Stuck};
+use super::{Ended, Segment, Settled, Stuck};
 use crate::context::JobContext;
 
 impl Segment<'_> {
@@ -46,8 +46,7 @@ impl Segment<'_> {
             let distrusted = lanes.distrusted();
             turn_back |= !distrusted.is_empty();
             let stopped = self.stop.is_cancelled();
-            let due = self.suspects.len() >= SUSPECTS_PER_COMMIT || self.committed_at.elapsed() >= COMMIT_EVERY;
-            if due || stopped || ended || turn_back {
+            if self.is_due() || stopped || ended || turn_back {
                 if stopped && lanes.position()? == self.position {
                     // So that workers that are given little time get something done between them.
                     self.give_up(&mut lanes);

@@ -10,7 +10,7 @@ use shared::ports::table::{Content, Page, ScanRequest, Table};
 use shared::retry;
 
 use super::lookup::{self, Suspect};
-use super::{COMMIT_EVERY, Ended, ITEMS_PER_PAGE, SUSPECTS_PER_COMMIT, Segment, Settled, Stuck};
+use super::{Ended, ITEMS_PER_PAGE, Segment, Settled, Stuck};
 
 impl Segment<'_> {
     /// Scans from the position to the end of the segment.
@@ -39,8 +39,9 @@ impl Segment<'_> {
             self.position = next.map_or(Position::End, |key| Position::After(key.to_json()));
             self.job.meter.add_scanned(page.items.len() as u64);
             let stopped = self.stop.is_cancelled();
-            let due = self.suspects.len() >= SUSPECTS_PER_COMMIT || self.committed_at.elapsed() >= COMMIT_EVERY;
-            if (due || stopped || self.position == Position::End) && self.settle().await? == Settled::Abandoned {
+            if (self.is_due() || stopped || self.position == Position::End)
+                && self.settle().await? == Settled::Abandoned
+            {
                 return Ok(Ended::Stopped);
             }
             if self.position == Position::End {
