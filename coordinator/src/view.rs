@@ -42,6 +42,15 @@ pub fn summary(summary: &Summary) -> String {
         Some(ended_at) => format!("started {started_at}, ended {ended_at}"),
         None => format!("started {started_at}, last moved {updated_at}"),
     });
+    for slave in slaves {
+        let what = [
+            (slave.unstable, "unstable: the master kept changing, so nobody can tell"),
+            (slave.expired, "expired: only one side has them, and their time to live has passed"),
+        ];
+        for (count, what) in what.into_iter().filter(|(count, _)| *count > 0) {
+            lines.push(format!("{}: {} {what}", slave.table, counted(count, "item")));
+        }
+    }
     for slave in slaves.iter().filter(|slave| slave.gave_way > 0) {
         lines.push(format!(
             "{} of {} gave up on the paired scan and looked its keys up instead: its scan did not follow the master's",

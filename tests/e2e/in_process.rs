@@ -10,4 +10,5 @@ mod killed;
 mod ownership;
 mod paired;
 mod poison;
+mod safe;
 mod stop;

@@ -9,6 +9,7 @@ mod domain;
 mod embedded;
 mod emulators;
 mod estimate;
+mod explore;
 mod fast_reader;
 mod fleet;
 mod fleet_messages;

@@ -14,6 +14,7 @@
 pub mod attribute;
 pub mod buckets;
 pub mod dynamodb;
+pub mod explore;
 pub mod generate;
 pub mod ministack;
 pub mod oracle;

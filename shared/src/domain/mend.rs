@@ -3,6 +3,8 @@
 //! It says what to do next and is told what came of it; reading and writing are the caller's. So the very decisions
 //! that workers make can be taken through every interleaving with other writers, which the tests do.
 
+use std::fmt;
+
 use super::compare::{Ignore, without_global_table_attributes};
 use super::condition::{Condition, Guard, Write};
 use super::decide::{Kind, Policy, Repair, Verdict, judge};
@@ -13,8 +15,12 @@ use super::key::{Key, KeySchema};
 use super::value::Item;
 use super::version::{Versions, compare_versions};
 
-/// Times a repair is decided again because something changed between a look and the write, or behind it.
+/// Looks at an item that changes between each look and the write.
 pub const LOOKS: u32 = 4;
+
+/// Looks at an item that was written, and whose master changes behind each write. More, because what was written must
+/// not stay there by mistake.
+pub const LOOKS_BEHIND: u32 = 16;
 
 /// Why a repair was given up without harm.
 pub const CHANGED_MEANWHILE: &str = "changed meanwhile";
@@ -48,7 +54,10 @@ pub struct Rules {
 /// What is to be done next.
 #[derive(Debug)]
 pub enum Ask {
-    /// Read the item on both sides, strongly consistent.
+    /// Read the item on the slave and then on the master, strongly consistent.
+    ///
+    /// In this order: a change that reaches the master and the slave between the two reads would else be overwritten
+    /// with what was there before it, on condition of itself.
     Look,
     /// Make this write.
     Write(Box<Planned>),
@@ -101,7 +110,7 @@ pub enum Written {
 }
 
 /// One repair under way.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Mending<'a> {
     rules: &'a Rules,
     key: &'a Key,
@@ -112,6 +121,14 @@ pub struct Mending<'a> {
     /// What our last write left on the slave.
     ours: Option<Option<Item>>,
     planned: Option<Planned>,
+}
+
+/// What it is about to do and what it did, without the rules that it shares with all others.
+impl fmt::Debug for Mending<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rules: _, key: _, kind, looks_left, may_have_written, ours, planned } = self;
+        write!(f, "{kind:?} {looks_left} {may_have_written} {ours:?} {planned:?}")
+    }
 }
 
 impl Planned {
@@ -168,6 +185,9 @@ impl<'a> Mending<'a> {
         }
         let Some(planned) = &self.planned else { return Ask::End(skipped(CHANGED_MEANWHILE)) };
         self.may_have_written = true;
+        if self.ours.is_none() {
+            self.looks_left = LOOKS_BEHIND;
+        }
         self.ours = Some(planned.new_image().cloned());
         match (self.rules.after_write, &planned.write, &planned.old) {
             // An image that replaced another stands or falls with its condition: had the master changed, and the

@@ -312,7 +312,10 @@ impl First {
     }
 }
 
-/// Reads the same keys of the master and of one slave, strongly consistent.
+/// Reads the same keys of one slave and then of the master, strongly consistent.
+///
+/// In this order, so that no slave shows a change that the master's image lacks: a change that reaches the master and
+/// the slave between the two reads would else be overwritten with what was there before it, on condition of itself.
 async fn both(
     job: &JobContext,
     slave: usize,
@@ -320,7 +323,8 @@ async fn both(
     tally: &mut Tally,
 ) -> Result<(HashMap<Key, Item>, HashMap<Key, Item>), Stuck> {
     let look = |table| lookup::read(job, table, keys, Consistency::Strong, &Content::Items);
-    let ((master, master_units), (other, slave_units)) = futures::future::try_join(look(0), look(slave + 1)).await?;
+    let (other, slave_units) = look(slave + 1).await?;
+    let (master, master_units) = look(0).await?;
     tally.consumed[0].read += master_units;
     tally.consumed[slave + 1].read += slave_units;
     Ok((master, other))

@@ -67,9 +67,9 @@ impl Mender<'_> {
         let outcome = loop {
             ask = match ask {
                 Ask::Look => {
-                    let (master, slave) =
-                        futures::future::try_join(self.read(&finding, 0), self.read(&finding, finding.slave + 1))
-                            .await?;
+                    // In this order: see `confirm::both`.
+                    let slave = self.read(&finding, finding.slave + 1).await?;
+                    let master = self.read(&finding, 0).await?;
                     consumed.master.read += master.1;
                     consumed.slave.read += slave.1;
                     mending.seen(master.0, slave.0, Look::Fresh, seconds_since_1970(), differing)
