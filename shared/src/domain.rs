@@ -16,6 +16,7 @@ pub mod job;
 pub mod join;
 pub mod json;
 pub mod key;
+pub mod limits;
 pub mod number;
 pub mod sample;
 pub mod segment;
