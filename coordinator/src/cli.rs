@@ -100,6 +100,8 @@ pub enum Command {
     Resume(ResumeArgs),
     /// Stop a job at its next checkpoints; `resume` takes it up again
     Cancel(JobArg),
+    /// Put back what a job's repairs overwrote or deleted, where nothing has changed since (needs `sync --undo`)
+    Undo(UndoArgs),
     /// Show the discrepancies of a job
     Report(ReportArgs),
     /// Compare and repair two tables of an embedded DynamoDB: no AWS account needed
@@ -384,6 +386,17 @@ pub struct ResumeArgs {
     /// With --queue: follow the job to its end
     #[arg(long)]
     pub wait: bool,
+    /// Codes of second factors.
+    #[command(flatten)]
+    pub mfa: MfaArgs,
+}
+
+/// Options of `undo`.
+#[derive(Debug, Args)]
+pub struct UndoArgs {
+    /// The job.
+    #[command(flatten)]
+    pub job: JobArg,
     /// Codes of second factors.
     #[command(flatten)]
     pub mfa: MfaArgs,

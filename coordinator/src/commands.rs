@@ -10,6 +10,7 @@ mod report;
 mod resume;
 mod status;
 mod sync;
+mod undo;
 
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,7 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> Result<Exit, Failure> {
         Command::Jobs(args) => jobs::run(&settings, &args).await,
         Command::Resume(args) => Box::pin(resume::run(&settings, &args, stop)).await,
         Command::Cancel(args) => cancel::run(&settings, &args.job).await,
+        Command::Undo(args) => undo::run(&settings, &args, stop).await,
         Command::Report(args) => report::run(&settings, &args).await,
         #[cfg(feature = "demo")]
         Command::Demo => Box::pin(demo::run(&settings, stop)).await,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use shared::domain::summary::{JobState, Summary};
 use shared::journal::{BadLocation, JournalError};
 use shared::ports::failure as port;
+use worker::context::CannotOpen;
 use worker::embedded::CannotRun;
 use worker::plan::CannotPlan;
 
@@ -154,6 +155,22 @@ impl From<CannotPlan> for Failure {
                 message,
                 "give all key attributes and no others, as {\"id\":\"abc\"} or as {\"id\":{\"S\":\"abc\"}}",
             ),
+        }
+    }
+}
+
+impl From<CannotOpen> for Failure {
+    fn from(error: CannotOpen) -> Self {
+        let message = error.to_string();
+        match error {
+            CannotOpen::Journal(error) => error.into(),
+            CannotOpen::Port(failure) => failure.into(),
+            CannotOpen::Location(error) => error.into(),
+            CannotOpen::OtherTable { .. } => {
+                Self::failed(message, "its items are not those that the job saw; make a new job")
+            }
+            CannotOpen::NotReady { .. } => Self::failed(message, "run the command again when the table is ACTIVE"),
+            CannotOpen::OtherJob { .. } => Self::failed(message, "check --store; the job's folder is damaged"),
         }
     }
 }

@@ -6,19 +6,24 @@
 //! - Repairs are committed as pending before the first of them is made.
 //!
 //! `folder` holds what concerns the whole job, `owned` what a worker does to its unit, `parts` the report lines,
-//! `location` how stores and manifests are addressed.
+//! `location` how stores and manifests are addressed, `presence` how workers learn of each other, `undo` what repairs
+//! overwrite or delete.
 
 mod failure;
 mod folder;
 mod location;
 mod owned;
 mod parts;
+mod presence;
+mod undo;
 
 pub use failure::JournalError;
 pub use folder::{Journal, jobs_in};
 pub use location::{BadLocation, StoreUrl, manifest_location};
 pub use owned::{Acquired, GivenUp, OwnedUnit, Step};
 pub use parts::{Intent, Packed};
+pub use presence::Presence;
+pub use undo::OldImages;
 
 #[cfg(test)]
 mod tests;

@@ -115,7 +115,7 @@ pub async fn get_all(table: &dyn Table, policy: RetryPolicy, request: GetRequest
         let got = call(policy, || table.get_many(&asking.request)).await?;
         read.items.extend(got.items);
         read.read_units += got.read_units;
-        asking.go_on(got.unprocessed).await?;
+        asking.go_on(got.unprocessed, got.held_back).await?;
     }
     Ok(read)
 }
@@ -135,9 +135,9 @@ pub async fn get_all_entries(
     let mut asking = Asking::new(policy, request);
     while asking.has_keys() {
         let mut got = call(policy, || get_entries(table, &asking.request, reader, digester)).await?;
-        let unprocessed = std::mem::take(&mut got.unprocessed);
+        let (unprocessed, held_back) = (std::mem::take(&mut got.unprocessed), std::mem::take(&mut got.held_back));
         answers.push(got);
-        asking.go_on(unprocessed).await?;
+        asking.go_on(unprocessed, held_back).await?;
     }
     Ok(answers)
 }
@@ -158,14 +158,17 @@ impl Asking {
         !self.request.keys.is_empty()
     }
 
-    /// Waits before what was left over is asked for again. Rounds that got something done do not count as tries.
-    async fn go_on(&mut self, unprocessed: Vec<Key>) -> Result<(), Failure> {
+    /// Waits before what the service left over is asked for again. Rounds that got something done do not count as
+    /// tries. What was held back is not waited for: whoever held it back does that.
+    async fn go_on(&mut self, unprocessed: Vec<Key>, held_back: Vec<Key>) -> Result<(), Failure> {
         let asked = self.request.keys.len();
+        let is_left_over = !unprocessed.is_empty();
         self.request.keys = unprocessed;
+        self.request.keys.extend(held_back);
         if self.request.keys.len() < asked {
             self.delays = Delays::new(self.policy);
         }
-        if self.has_keys() && !self.delays.wait().await {
+        if is_left_over && !self.delays.wait().await {
             return Err(left_over("BatchGetItem", "keys", self.request.keys.len()));
         }
         Ok(())
@@ -185,11 +188,13 @@ pub async fn write_all(table: &dyn Table, policy: RetryPolicy, writes: &[Write])
             let sent = left.len();
             let answer = call(policy, || table.write_many(&left)).await?;
             units += answer.write_units;
+            let is_left_over = !answer.unprocessed.is_empty();
             left = answer.unprocessed;
+            left.extend(answer.held_back);
             if left.len() < sent {
                 delays.start_over();
             }
-            if !left.is_empty() && !delays.wait().await {
+            if is_left_over && !delays.wait().await {
                 return Err(left_over("BatchWriteItem", "writes", left.len()));
             }
         }

@@ -12,3 +12,4 @@ mod paired;
 mod poison;
 mod safe;
 mod stop;
+mod undo;

@@ -22,3 +22,4 @@ mod secrets;
 mod segments;
 mod stage;
 mod support;
+mod undo;

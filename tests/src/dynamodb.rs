@@ -7,7 +7,8 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType as Role, PutRequest, ScalarAttributeType, WriteRequest,
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType as Role, PutRequest, ScalarAttributeType,
+    TimeToLiveSpecification, WriteRequest,
 };
 use shared::domain::key::{KeyAttribute, KeySchema, KeyType};
 use shared::domain::value::Item;
@@ -91,6 +92,14 @@ impl DynamoDb {
     pub async fn create_filled(&self, table: &str, schema: &KeySchema, items: &[Item]) {
         self.create_table(table, schema).await;
         self.put_all(table, items).await;
+    }
+
+    /// Has the table delete items by this attribute, as far as the emulator does.
+    pub async fn delete_by(&self, table: &str, attribute: &str) {
+        let by = TimeToLiveSpecification::builder().enabled(true).attribute_name(attribute).build();
+        let request = self.client.update_time_to_live().table_name(table);
+        let by = by.expect("both are set");
+        request.time_to_live_specification(by).send().await.expect("the table takes it");
     }
 
     /// Puts the items, however many; no two may have the same key.

@@ -14,7 +14,7 @@ use shared::domain::compare::{Ignore, differing_paths};
 use shared::domain::condition::{Condition, Write};
 use shared::domain::decide::{Kind, Verdict, judge};
 use shared::domain::discrepancy::Outcome;
-use shared::domain::job::AfterWrite;
+use shared::domain::job::{AfterWrite, OldImages};
 use shared::domain::key::{Key, KeySchema, KeyType};
 use shared::domain::mend::{Ask, Ending, Look, Mending, Planned, Rules, Written};
 use shared::domain::number::Number;
@@ -253,6 +253,7 @@ impl Scenario {
             version_attribute,
             time_to_live: None,
             after_write,
+            old_images: OldImages::Drop,
         };
         (rules, key)
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use shared::domain::condition::{Condition, Write};
 use shared::ports::failure::{Failure, FailureKind};
-use shared::ports::objects::{Object, ObjectStore, PutMode, Version};
+use shared::ports::objects::{Listing, Object, ObjectStore, PutMode, Version};
 use shared::ports::table::{Batch, Description, GetRequest, Got, Page, ScanRequest, Table, WriteAnswer};
 
 /// A call that is about to be made.
@@ -20,6 +20,8 @@ pub enum Call {
     Put(When, String),
     /// An object is read.
     Get(String),
+    /// The objects below this prefix are listed.
+    List(String),
 }
 
 /// On which side of its effect a call is.
@@ -150,6 +152,11 @@ impl ObjectStore for WatchedStore {
 
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, Failure> {
         self.inner.folders(prefix).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Listing, Failure> {
+        self.watch.pass(Call::List(prefix.to_owned())).await?;
+        self.inner.list(prefix).await
     }
 }
 

@@ -24,7 +24,7 @@ use shared::ports::queue::{MAX_MESSAGES_PER_BATCH, WorkQueue as _};
 use shared::ports::table::Table;
 use tokio_util::sync::CancellationToken;
 use worker::consume::{DeadLetters, Drain, Settings, consume};
-use worker::context::OpenJobs;
+use worker::context::{JobContext, OpenJobs};
 use worker::environment::Environment;
 use worker::hooks::{Hooks, NoHooks};
 use worker::plan::{GlobalTables, Segments, SyncRequest, plan};
@@ -196,6 +196,12 @@ impl World {
                 Box::pin(async move { Ok(store) })
             },
         )
+    }
+
+    /// Opens a job as a worker does.
+    pub async fn open(&self, job: &Job, worker: &Worker) -> Arc<JobContext> {
+        let jobs = OpenJobs::new(self.environment(worker), Arc::clone(&worker.hooks), Arc::default());
+        jobs.open(&job.manifest.job, &job.journal.manifest_url()).await.expect("it can be opened")
     }
 
     /// Lets a worker take messages until the queue holds nothing any more, or it is stopped or dies.

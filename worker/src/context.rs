@@ -162,6 +162,7 @@ impl OpenJobs {
                 version_attribute: manifest.sync.version_attribute.clone(),
                 time_to_live: manifest.master.time_to_live.clone(),
                 after_write: manifest.sync.after_write,
+                old_images: manifest.sync.old_images,
             },
             retry: RetryPolicy {
                 max_retries: manifest.sync.max_retries,

@@ -1,3 +1,4 @@
 //! The kinds of work, one folder each.
 
 pub mod sync;
+pub mod undo;

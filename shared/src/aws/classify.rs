@@ -28,7 +28,12 @@ where
         SdkError::ServiceError(context) => {
             let code = context.err().code().unwrap_or_default();
             let status = context.raw().status().as_u16();
-            (kind_of_answer(code, status), describe_answer(context.err(), context.raw(), error.request_id()))
+            let reasons = throttling_reasons(context.raw());
+            let kind = match kind_of_answer(code, status) {
+                FailureKind::Throttled if is_hot(&reasons) => FailureKind::HotKeys,
+                kind => kind,
+            };
+            (kind, describe_answer(context.err(), status, &reasons, error.request_id()))
         }
         SdkError::ConstructionFailure(_) => without_answer(error, FailureKind::Invalid),
         SdkError::TimeoutError(_) => (FailureKind::Unavailable, "no answer in time".to_owned()),
@@ -96,15 +101,27 @@ fn kind_of_answer(code: &str, status: u16) -> FailureKind {
     }
 }
 
-fn describe_answer<E: ProvideErrorMetadata>(error: &E, answer: &Response, request_id: Option<&str>) -> String {
-    let status = answer.status().as_u16();
+fn describe_answer<E: ProvideErrorMetadata>(
+    error: &E,
+    status: u16,
+    reasons: &[String],
+    request_id: Option<&str>,
+) -> String {
     let text = error.message().map(one_line).filter(|text| !text.is_empty());
     let text = text.unwrap_or_else(|| format!("the service answered with HTTP status {status}"));
     let request = request_id.map(|id| format!("request {id}"));
-    let reasons = throttling_reasons(answer);
     let reasons = (!reasons.is_empty()).then(|| reasons.join(", "));
     let notes: Vec<String> = error.code().map(str::to_owned).into_iter().chain(reasons).chain(request).collect();
     if notes.is_empty() { text } else { format!("{text} ({})", notes.join(", ")) }
+}
+
+/// Whether nothing but a range of keys was asked for too much.
+///
+/// Source: Amazon DynamoDB Developer Guide, "Diagnosing throttling": reasons are a resource, an operation and one of
+/// `KeyRangeThroughputExceeded`, `ProvisionedThroughputExceeded`, `AccountLimitExceeded` and
+/// `MaxOnDemandThroughputExceeded`.
+fn is_hot(reasons: &[String]) -> bool {
+    !reasons.is_empty() && reasons.iter().all(|reason| reason.ends_with("KeyRangeThroughputExceeded"))
 }
 
 /// Why DynamoDB throttled (`TableReadProvisionedThroughputExceeded`), as far as it says.
@@ -230,6 +247,27 @@ mod tests {
         let failure = scan(Some(Answer::new(400, body))).await;
 
         assert_eq!(failure.message, "slow down (ThrottlingException, TableReadKeyRangeThroughputExceeded)");
+    }
+
+    #[tokio::test]
+    async fn only_throttling_by_key_ranges_alone_is_about_hot_keys() {
+        let reason = |reason: &str| format!(r#"{{"reason":"{reason}","resource":"arn"}}"#);
+        let (hot, table) = (reason("TableReadKeyRangeThroughputExceeded"), reason("TableReadAccountLimitExceeded"));
+        let index = reason("IndexWriteKeyRangeThroughputExceeded");
+        for (reasons, kind) in [
+            (hot.clone(), FailureKind::HotKeys),
+            (format!("{hot},{index}"), FailureKind::HotKeys),
+            (format!("{hot},{table}"), FailureKind::Throttled),
+            (table, FailureKind::Throttled),
+            (String::new(), FailureKind::Throttled),
+        ] {
+            let code = "ProvisionedThroughputExceededException";
+            let body = format!(r#"{{"__type":"x#{code}","message":"No.","ThrottlingReasons":[{reasons}]}}"#);
+
+            assert_eq!(scan(Some(Answer::new(400, body))).await.kind, kind, "{reasons}");
+        }
+        let other = format!(r#"{{"__type":"x#ValidationException","ThrottlingReasons":[{hot}]}}"#);
+        assert_eq!(scan(Some(Answer::new(400, other))).await.kind, FailureKind::Invalid);
     }
 
     #[tokio::test]

@@ -125,6 +125,7 @@ impl DynamoTable {
         Ok(Got {
             items: self.items("BatchGetItem", items)?,
             unprocessed: self.unprocessed(request, unprocessed)?,
+            held_back: Vec::new(),
             read_units: total_units(answer.consumed_capacity.as_deref()),
         })
     }
@@ -284,7 +285,8 @@ impl Table for DynamoTable {
         let answer = answer.map_err(|error| self.failed("BatchGetItem", &error))?;
         match fast.take() {
             Some(GotPage { entries, unprocessed, read_units }) => {
-                Ok(GotEntries { entries, unprocessed: self.unprocessed(&request, unprocessed)?, read_units })
+                let unprocessed = self.unprocessed(&request, unprocessed)?;
+                Ok(GotEntries { entries, unprocessed, held_back: Vec::new(), read_units })
             }
             None => got_of_entries(self.got(&request, answer)?, digester),
         }
@@ -329,7 +331,8 @@ impl Table for DynamoTable {
                 unprocessed.push(Write::Delete(self.asked_for("BatchWriteItem", &deletes, &key)?));
             }
         }
-        Ok(Batch { unprocessed, write_units: total_units(answer.consumed_capacity.as_deref()) })
+        let write_units = total_units(answer.consumed_capacity.as_deref());
+        Ok(Batch { unprocessed, held_back: Vec::new(), write_units })
     }
 }
 

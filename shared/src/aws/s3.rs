@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use super::classify;
 use crate::ports::failure::{Failure, FailureKind};
-use crate::ports::objects::{Object, ObjectStore, PutMode, Version};
+use crate::ports::objects::{Listed, Listing, Object, ObjectStore, PutMode, Version};
 
 /// Waits between tries of a put that met another one in flight; the service asks to try again (409).
 ///
@@ -152,6 +152,33 @@ impl ObjectStore for S3Store {
         }
         folders.sort_unstable();
         Ok(folders)
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Listing, Failure> {
+        let unavailable =
+            |message: &str| self.failure("ListObjectsV2", prefix, FailureKind::Unavailable, message.to_owned());
+        let full = self.object_key(prefix);
+        let (mut objects, mut after) = (Vec::new(), None);
+        loop {
+            let clock = StoreClock::default();
+            let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(&full);
+            let request = request.set_continuation_token(after).customize().interceptor(clock.clone());
+            let page = request.send().await.map_err(|error| self.failed("ListObjectsV2", prefix, &error))?;
+            for object in page.contents() {
+                let key = object.key().and_then(|key| key.strip_prefix(&self.prefix));
+                let modified = object.last_modified().and_then(timestamp);
+                let (Some(key), Some(modified)) = (key, modified) else {
+                    return Err(unavailable("the answer lists an object without a key or a time"));
+                };
+                objects.push(Listed { key: key.to_owned(), modified });
+            }
+            after = page.next_continuation_token.filter(|_| page.is_truncated == Some(true));
+            if after.is_none() {
+                let read_at = clock.time().ok_or_else(|| unavailable("the answer has no readable Date header"))?;
+                objects.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+                return Ok(Listing { objects, read_at });
+            }
+        }
     }
 }
 

@@ -93,6 +93,14 @@ impl Condition {
         Self { terms: vec![exists, Term::LessOrAbsent(version_attribute.to_owned(), than.clone())] }
     }
 
+    /// Both must hold.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        let more = other.terms.into_iter().filter(|term| !self.terms.contains(term)).collect::<Vec<_>>();
+        self.terms.extend(more);
+        self
+    }
+
     /// Whether the condition holds of what is there now.
     #[must_use]
     pub fn holds(&self, current: Option<&Item>) -> bool {

@@ -10,7 +10,7 @@ use super::condition::{Condition, Guard, Write};
 use super::decide::{Kind, Policy, Repair, Verdict, judge};
 use super::discrepancy::Outcome;
 use super::expiry::has_expired;
-use super::job::AfterWrite;
+use super::job::{AfterWrite, OldImages};
 use super::key::{Key, KeySchema};
 use super::value::Item;
 use super::version::{Versions, compare_versions};
@@ -49,6 +49,8 @@ pub struct Rules {
     pub time_to_live: Option<String>,
     /// What follows a write.
     pub after_write: AfterWrite,
+    /// Whether what is overwritten or deleted is kept; then the write must meet exactly that.
+    pub old_images: OldImages,
 }
 
 /// What is to be done next.
@@ -78,6 +80,8 @@ pub struct Planned {
     pub guard: Guard,
     /// What the slave has now.
     pub old: Option<Item>,
+    /// How many writes of this repair there were with this one; 1 is the first.
+    pub attempt: u32,
     /// What the master had when it was decided.
     basis: Option<Item>,
 }
@@ -116,6 +120,7 @@ pub struct Mending<'a> {
     key: &'a Key,
     kind: Kind,
     looks_left: u32,
+    attempts: u32,
     /// Whether a write of ours may have been made.
     may_have_written: bool,
     /// What our last write left on the slave.
@@ -126,8 +131,8 @@ pub struct Mending<'a> {
 /// What it is about to do and what it did, without the rules that it shares with all others.
 impl fmt::Debug for Mending<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rules: _, key: _, kind, looks_left, may_have_written, ours, planned } = self;
-        write!(f, "{kind:?} {looks_left} {may_have_written} {ours:?} {planned:?}")
+        let Self { rules: _, key: _, kind, looks_left, attempts, may_have_written, ours, planned } = self;
+        write!(f, "{kind:?} {looks_left} {attempts} {may_have_written} {ours:?} {planned:?}")
     }
 }
 
@@ -146,12 +151,13 @@ impl<'a> Mending<'a> {
     /// A repair of a discrepancy of this kind. Begins with a look.
     #[must_use]
     pub fn new(rules: &'a Rules, key: &'a Key, kind: Kind) -> Self {
-        Self { rules, key, kind, looks_left: LOOKS, may_have_written: false, ours: None, planned: None }
+        Self { rules, key, kind, looks_left: LOOKS, attempts: 0, may_have_written: false, ours: None, planned: None }
     }
 
     /// A write of this repair came to no answer, now or in the hands of another: it may have been made.
     pub fn may_have_written(&mut self) {
         self.may_have_written = true;
+        self.attempts = self.attempts.max(1);
     }
 
     /// Decides by what both sides hold. `now` is in seconds since 1970; `differing` is that of [`judge`].
@@ -171,6 +177,8 @@ impl<'a> Mending<'a> {
             // What the condition leaves out is at least looked at right before the write.
             Ok(planned) if matches!((planned.guard, look), (Guard::Part { .. }, Look::Held)) => Ask::Look,
             Ok(planned) => {
+                self.attempts += 1;
+                let planned = Planned { attempt: self.attempts, ..planned };
                 self.planned = Some(planned.clone());
                 Ask::Write(Box::new(planned))
             }
@@ -229,7 +237,7 @@ impl<'a> Mending<'a> {
         slave: Option<Item>,
         seconds: i64,
     ) -> Result<Planned, &'static str> {
-        let Rules { schema, policy, ignore, version_attribute, time_to_live, .. } = self.rules;
+        let Rules { schema, policy, ignore, version_attribute, time_to_live, old_images, after_write: _ } = self.rules;
         let left = slave.as_ref().map(without_global_table_attributes);
         // What a write of ours left is ours to take back, whatever the policy says of its kind.
         let is_ours = self.ours.as_ref() == Some(&left);
@@ -251,7 +259,14 @@ impl<'a> Mending<'a> {
                     Some((_, Versions::Incomparable)) => return Err(VERSIONS_DIFFER_IN_TYPE),
                     Some((name, Versions::SlaveIsOlder)) => {
                         let than = master.get(name).ok_or(VERSIONS_DIFFER_IN_TYPE)?;
-                        (Condition::older(schema, name, than), Guard::Whole)
+                        let older = Condition::older(schema, name, than);
+                        match old_images {
+                            OldImages::Drop => (older, Guard::Whole),
+                            OldImages::Keep => {
+                                let (unchanged, guard) = Condition::unchanged(schema, slave, Some(master), ignore);
+                                (unchanged.and(older), guard)
+                            }
+                        }
                     }
                     Some((_, Versions::Same)) | None => Condition::unchanged(schema, slave, Some(master), ignore),
                 };
@@ -263,7 +278,7 @@ impl<'a> Mending<'a> {
             }
             _ => return Err(CHANGED_MEANWHILE),
         };
-        Ok(Planned { write, condition, guard, old: slave, basis: master })
+        Ok(Planned { write, condition, guard, old: slave, attempt: 0, basis: master })
     }
 
     /// What it means that both sides agree now.

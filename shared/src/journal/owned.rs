@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::failure::JournalError;
 use super::folder::{Journal, STORE_RETRY, Stored};
 use super::parts::{Intent, Packed};
+use super::undo::OldImages;
 use crate::domain::checkpoint::{Checkpoint, MAX_ATTEMPTS, MAX_FAILURES, Position, State};
 use crate::domain::discrepancy::Discrepancy;
 use crate::domain::tally::Tally;
@@ -64,6 +65,8 @@ pub struct OwnedUnit {
     lease: Duration,
     current: tokio::sync::Mutex<Current>,
     good_until: Mutex<Instant>,
+    /// Where old images go, begun with the first of them.
+    pub(super) old_images: OldImages,
 }
 
 struct Current {
@@ -126,6 +129,7 @@ impl Journal {
             Ok(version) => Ok(Acquired::Owned(Box::new(OwnedUnit {
                 journal: self.clone(),
                 lease,
+                old_images: OldImages::of(self.clone(), unit, checkpoint.generation),
                 current: tokio::sync::Mutex::new(Current { checkpoint, version, unsure: false }),
                 good_until: Mutex::new(asked_at + lease),
             }))),

@@ -20,7 +20,7 @@ use crate::local::memory::MemoryStore;
 use crate::ports::contract;
 use crate::ports::failure::Failure;
 use crate::ports::faulty::{FaultPlan, FaultyStore, Moment};
-use crate::ports::objects::{Object, ObjectStore, PutMode, Version};
+use crate::ports::objects::{Listing, Object, ObjectStore, PutMode, Version};
 
 const LEASE: Duration = Duration::from_secs(60);
 /// The resolution of a store's clock is a second, and a lease is over only after it.
@@ -614,5 +614,9 @@ impl ObjectStore for Dawdling {
 
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, Failure> {
         self.store.folders(prefix).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Listing, Failure> {
+        self.store.list(prefix).await
     }
 }

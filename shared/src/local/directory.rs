@@ -18,7 +18,7 @@ use url::Url;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::ports::failure::{Failure, FailureKind};
-use crate::ports::objects::{Object, ObjectStore, PutMode, Version};
+use crate::ports::objects::{Listed, Listing, Object, ObjectStore, PutMode, Version};
 
 /// Where the lock files are, below the root.
 const LOCKS: &str = ".locks";
@@ -56,6 +56,17 @@ impl DirectoryStore {
         let lock = self.root.join(LOCKS).join(format!("{stripe:02}"));
         Ok(ObjectFile { call, path, lock })
     }
+
+    /// The folder that holds everything below a prefix. Looking into it takes no lock.
+    fn folder(&self, prefix: &str) -> Result<ObjectFile, Failure> {
+        let call = Call { operation: "List", resource: format!("folder `{prefix}`") };
+        let folder = match prefix.strip_suffix('/') {
+            Some(key) => below(&self.root, key),
+            None => prefix.is_empty().then(|| self.root.clone()),
+        };
+        let path = folder.ok_or_else(|| call.refused(FailureKind::Invalid, "this is no prefix of keys".to_owned()))?;
+        Ok(ObjectFile { call, path, lock: PathBuf::new() })
+    }
 }
 
 #[async_trait]
@@ -87,15 +98,19 @@ impl ObjectStore for DirectoryStore {
     }
 
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, Failure> {
-        let call = Call { operation: "List", resource: format!("folder `{prefix}`") };
-        let folder = match prefix.strip_suffix('/') {
-            Some(key) => below(&self.root, key),
-            None => prefix.is_empty().then(|| self.root.clone()),
-        };
-        let path = folder.ok_or_else(|| call.refused(FailureKind::Invalid, "this is no prefix of keys".to_owned()))?;
-        let lock = PathBuf::new();
-        blocking(ObjectFile { call, path, lock }, |folder| {
+        blocking(self.folder(prefix)?, |folder| {
             folders_with_objects(&folder.path).map_err(folder.call.failed(&folder.path))
+        })
+        .await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Listing, Failure> {
+        let below = prefix.to_owned();
+        blocking(self.folder(prefix)?, move |folder| {
+            let mut objects = Vec::new();
+            add_objects(&folder.path, &below, &mut objects).map_err(folder.call.failed(&folder.path))?;
+            objects.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+            Ok(Listing { objects, read_at: Timestamp::now() })
         })
         .await
     }
@@ -287,6 +302,26 @@ fn folders_with_objects(path: &Path) -> io::Result<Vec<String>> {
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// Adds the objects in a folder and in those below it. What is deleted meanwhile may show or not.
+fn add_objects(folder: &Path, prefix: &str, objects: &mut Vec<Listed>) -> io::Result<()> {
+    for entry in found(fs::read_dir(folder))?.into_iter().flatten() {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if name.starts_with('.') {
+            continue;
+        }
+        let key = format!("{prefix}{name}");
+        let Some(about) = found(entry.metadata())? else { continue };
+        if about.is_dir() {
+            add_objects(&entry.path(), &format!("{key}/"), objects)?;
+        } else {
+            let modified = Timestamp::try_from(about.modified()?).map_err(io::Error::other)?;
+            objects.push(Listed { key, modified });
+        }
+    }
+    Ok(())
 }
 
 fn holds_object(folder: &Path) -> io::Result<bool> {

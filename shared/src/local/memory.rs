@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use crate::ports::failure::{Failure, FailureKind};
-use crate::ports::objects::{Object, ObjectStore, PutMode, Version};
+use crate::ports::objects::{Listed, Listing, Object, ObjectStore, PutMode, Version};
 
 /// A store that lives as long as this value.
 #[derive(Debug)]
@@ -139,6 +139,14 @@ impl ObjectStore for MemoryStore {
         let below = state.objects.keys().filter_map(|key| key.strip_prefix(prefix));
         let folders: BTreeSet<&str> = below.filter_map(|rest| Some(rest.split_once('/')?.0)).collect();
         Ok(folders.into_iter().map(str::to_owned).collect())
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Listing, Failure> {
+        let read_at = self.now();
+        let state = self.state();
+        let below = state.objects.iter().filter(|(key, _)| key.starts_with(prefix));
+        let objects = below.map(|(key, stored)| Listed { key: key.clone(), modified: stored.modified }).collect();
+        Ok(Listing { objects, read_at })
     }
 }
 

@@ -270,7 +270,7 @@ impl Table for MemoryTable {
         let found = places.iter().map(|place| items.get(place));
         let read_units = found.clone().map(|item| read_units(item.map_or(0, stored_bytes), request.consistency)).sum();
         let items = found.flatten().map(|item| Self::projected(&request.content, item)).collect();
-        Ok(Got { items, unprocessed: Vec::new(), read_units })
+        Ok(Got { items, read_units, ..Got::default() })
     }
 
     async fn write_if(&self, write: &Write, condition: &Condition) -> Result<WriteAnswer, Failure> {
@@ -295,7 +295,7 @@ impl Table for MemoryTable {
         let places = self.places("BatchWriteItem", keys.iter(), MAX_WRITES_PER_BATCH)?;
         let mut items = self.locked();
         let write_units = places.into_iter().zip(writes).map(|(place, write)| self.apply(&mut items, place, write));
-        Ok(Batch { write_units: write_units.sum(), unprocessed: Vec::new() })
+        Ok(Batch { write_units: write_units.sum(), ..Batch::default() })
     }
 }
 

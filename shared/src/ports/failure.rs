@@ -9,6 +9,10 @@ pub enum FailureKind {
     Conflict,
     /// The service asks to slow down.
     Throttled,
+    /// One range of keys gets more than a partition can give; the rest of the table could give more.
+    HotKeys,
+    /// The work is to stop: nothing was sent, because there was no capacity left for it until then.
+    Halted,
     /// The credentials do not allow it, or there are none.
     Denied,
     /// The request cannot succeed as it is.
@@ -36,8 +40,12 @@ impl Failure {
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self.kind {
-            FailureKind::Throttled | FailureKind::Unavailable => true,
-            FailureKind::NotFound | FailureKind::Conflict | FailureKind::Denied | FailureKind::Invalid => false,
+            FailureKind::Throttled | FailureKind::HotKeys | FailureKind::Unavailable => true,
+            FailureKind::NotFound
+            | FailureKind::Conflict
+            | FailureKind::Halted
+            | FailureKind::Denied
+            | FailureKind::Invalid => false,
         }
     }
 
@@ -51,6 +59,11 @@ impl Failure {
             FailureKind::Throttled => {
                 "the service asked to slow down; use fewer segments at once, or give it more capacity".to_owned()
             }
+            FailureKind::HotKeys => {
+                "too many requests met one range of keys; use fewer segments at once, or wait until DynamoDB has split it"
+                    .to_owned()
+            }
+            FailureKind::Halted => "take the job up again with `resume`".to_owned(),
             FailureKind::Denied => format!(
                 "check the credentials (profile, role, expiry), and that they allow {operation} on {resource}; \
                  the README lists the permissions of each command"

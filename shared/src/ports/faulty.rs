@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{Failure, FailureKind};
-use super::objects::{Object, ObjectStore, PutMode, Version};
+use super::objects::{Listing, Object, ObjectStore, PutMode, Version};
 use super::queue::{Delivery, Unsent, WorkQueue};
 use super::table::{Batch, Description, GetRequest, Got, Page, ScanRequest, Table, WriteAnswer};
 use crate::domain::condition::{Condition, Write};
@@ -362,6 +362,11 @@ impl ObjectStore for FaultyStore {
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, Failure> {
         let call = self.plan.begin("ListObjectsV2").await;
         self.plan.end(call, self.inner.folders(prefix)).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Listing, Failure> {
+        let call = self.plan.begin("ListObjectsV2").await;
+        self.plan.end(call, self.inner.list(prefix)).await
     }
 }
 

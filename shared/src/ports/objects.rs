@@ -34,6 +34,24 @@ pub struct Object {
     pub read_at: Timestamp,
 }
 
+/// An object in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its key.
+    pub key: String,
+    /// When it was put, by the store's clock.
+    pub modified: Timestamp,
+}
+
+/// What a listing found.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// The objects, sorted by their keys.
+    pub objects: Vec<Listed>,
+    /// When they were listed, by the store's clock.
+    pub read_at: Timestamp,
+}
+
 /// A store of objects. Keys are paths with `/`, relative to the store's root.
 ///
 /// A put is atomic and lasting: once it returns, a reader sees all of it, also after a crash of the machine (S3) or of
@@ -56,4 +74,7 @@ pub trait ObjectStore: Send + Sync {
 
     /// The names of the folders right below `prefix` (which ends in `/`), sorted.
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, Failure>;
+
+    /// All objects below `prefix` (which ends in `/`), however deep. Every put and delete that had returned before shows.
+    async fn list(&self, prefix: &str) -> Result<Listing, Failure>;
 }

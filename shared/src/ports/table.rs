@@ -109,6 +109,8 @@ pub struct Got {
     pub items: Vec<Item>,
     /// Keys that were not looked at this time; the caller asks again. A key that is in neither has no item.
     pub unprocessed: Vec<Key>,
+    /// Keys that the adapter did not ask the service for, to keep within a rate; the caller asks again at once.
+    pub held_back: Vec<Key>,
     /// Read units it cost.
     pub read_units: f64,
 }
@@ -132,6 +134,8 @@ pub struct GotEntries {
     pub entries: Entries,
     /// As in [`Got`].
     pub unprocessed: Vec<Key>,
+    /// As in [`Got`].
+    pub held_back: Vec<Key>,
     /// Read units it cost.
     pub read_units: f64,
 }
@@ -162,6 +166,8 @@ pub struct WriteAnswer {
 pub struct Batch {
     /// Writes that were not made this time; the caller sends them again.
     pub unprocessed: Vec<Write>,
+    /// Writes that the adapter did not send, to keep within a rate; the caller sends them again at once.
+    pub held_back: Vec<Write>,
     /// Write units it cost.
     pub write_units: f64,
 }
@@ -287,8 +293,8 @@ pub fn page_of_entries(page: Page, digester: &Digester) -> Result<EntryPage, Fai
 /// # Errors
 /// `Invalid` when an item does not have the key.
 pub fn got_of_entries(got: Got, digester: &Digester) -> Result<GotEntries, Failure> {
-    let Got { items, unprocessed, read_units } = got;
-    Ok(GotEntries { entries: reduced("BatchGetItem", &items, digester)?, unprocessed, read_units })
+    let Got { items, unprocessed, held_back, read_units } = got;
+    Ok(GotEntries { entries: reduced("BatchGetItem", &items, digester)?, unprocessed, held_back, read_units })
 }
 
 fn reduced(operation: &'static str, items: &[Item], digester: &Digester) -> Result<Entries, Failure> {

@@ -17,6 +17,7 @@ fn rules() -> Rules {
         version_attribute: None,
         time_to_live: None,
         after_write: AfterWrite::Trust,
+        old_images: OldImages::Drop,
     }
 }
 
@@ -87,6 +88,17 @@ fn only_an_older_version_is_overwritten_and_the_write_itself_sees_to_it() {
     assert!(matches!(mending.written(Written::Refused), Ask::Look));
     let end = seen(&mut mending, Some(5), Some(6));
     assert_eq!(ended(end), (Some(Outcome::Skipped), Some(SLAVE_IS_NEWER.into())));
+}
+
+#[test]
+fn an_older_version_whose_image_is_kept_must_be_that_very_image() {
+    let rules = Rules { version_attribute: Some("v".into()), old_images: OldImages::Keep, ..rules() };
+    let key = key();
+
+    let planned = planned(seen(&mut Mending::new(&rules, &key, Kind::Differing), Some(5), Some(3)));
+
+    assert!(planned.condition.holds(Some(&item(3))) && !planned.condition.holds(Some(&item(4))));
+    assert_eq!((planned.old, planned.attempt), (Some(item(3)), 1));
 }
 
 #[test]

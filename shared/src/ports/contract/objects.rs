@@ -27,6 +27,7 @@ pub async fn objects<T: ObjectStore>(fresh: impl AsyncFn() -> T) {
     one_of_many_replacements_wins(&fresh().await).await;
     delete_may_be_repeated(&fresh().await).await;
     folders_are_those_right_below(&fresh().await).await;
+    all_objects_below_a_prefix_are_listed(&fresh().await).await;
     keys_with_unusual_characters_are_kept_apart(&fresh().await).await;
     big_bodies_arrive_whole(&fresh().await).await;
     an_object_is_read_after_it_was_put(&fresh().await).await;
@@ -127,6 +128,35 @@ pub async fn folders_are_those_right_below(store: &dyn ObjectStore) {
 
     store.delete("jobs/a/manifest").await.unwrap();
     assert_eq!(store.folders("jobs/").await.unwrap(), ["b", "c"], "a folder goes with its last object");
+}
+
+/// Every object below the prefix, however deep, sorted, with the time at which it was put; and nothing else.
+pub async fn all_objects_below_a_prefix_are_listed(store: &dyn ObjectStore) {
+    let keys = async |prefix: &str| -> Vec<String> {
+        store.list(prefix).await.unwrap().objects.into_iter().map(|object| object.key).collect()
+    };
+    assert_eq!(keys("jobs/").await, Vec::<String>::new(), "an empty store has objects");
+    for key in ["jobs/b/workers/2/4-0", "jobs/b/workers/10/3-5 x", "jobs/b/manifest", "jobs/bb/workers/1/1-1", "b/c"] {
+        store.put(key, Bytes::new(), PutMode::Create).await.unwrap();
+    }
+
+    assert_eq!(keys("jobs/b/workers/").await, ["jobs/b/workers/10/3-5 x", "jobs/b/workers/2/4-0"]);
+    assert_eq!(keys("jobs/").await.len(), 4);
+    assert_eq!(keys("").await.len(), 5);
+    assert_eq!(keys("jobs/c/").await, Vec::<String>::new());
+    store.delete("jobs/b/workers/2/4-0").await.unwrap();
+    assert_eq!(keys("jobs/b/workers/").await, ["jobs/b/workers/10/3-5 x"], "what was deleted is listed");
+
+    let listing = store.list("b/").await.unwrap();
+    let object = store.get("b/c").await.unwrap().expect("what was put is there");
+    let [listed] = &listing.objects[..] else { panic!("{listing:?}") };
+    assert_eq!(listed.modified.as_second(), object.modified.as_second(), "the time of the put");
+    assert!(
+        listed.modified <= listing.read_at + CLOCK_SLACK,
+        "listed at {} but put at {}",
+        listing.read_at,
+        listed.modified
+    );
 }
 
 /// Keys that a URL or a shell would take for something else address different objects.

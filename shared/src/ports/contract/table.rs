@@ -365,9 +365,9 @@ async fn scan_all(table: &dyn Table, total: u32) -> Vec<Vec<Item>> {
 async fn get_all(table: &dyn Table, mut request: GetRequest) -> Vec<Item> {
     let mut found = Vec::new();
     for _ in 0..TRIES {
-        let Got { items, unprocessed, .. } = table.get_many(&request).await.unwrap();
+        let Got { items, unprocessed, held_back, .. } = table.get_many(&request).await.unwrap();
         found.extend(items);
-        request.keys = unprocessed;
+        request.keys = [held_back, unprocessed].concat();
         if request.keys.is_empty() {
             return found;
         }
@@ -387,8 +387,8 @@ async fn put_all(table: &dyn Table, items: &[Item]) {
 
 async fn write_all(table: &dyn Table, mut writes: Vec<Write>) {
     for _ in 0..TRIES {
-        let Batch { unprocessed, .. } = table.write_many(&writes).await.unwrap();
-        writes = unprocessed;
+        let Batch { unprocessed, held_back, .. } = table.write_many(&writes).await.unwrap();
+        writes = [held_back, unprocessed].concat();
         if writes.is_empty() {
             return;
         }

@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use shared::domain::discrepancy::Outcome;
-use shared::domain::job::Consistency;
+use shared::domain::job::{Consistency, OldImages};
+use shared::domain::json::item_to_json;
 use shared::domain::mend::{Ask, Ending, Look, Mending, Planned, Written};
 use shared::domain::tally::Consumed;
+use shared::domain::undo::OldImage;
 use shared::domain::value::Item;
 use shared::journal::{JournalError, OwnedUnit};
 use shared::ports::failure::{Failure, FailureKind};
@@ -100,6 +102,17 @@ impl Mender<'_> {
         let Planned { write, condition, .. } = planned;
         if let Consent::Refuse(reason) = self.job.hooks.before_write(&self.job.labels[finding.slave + 1], write) {
             return Ok(Attempt::Refused(Ending::Settled(Outcome::Skipped, Some(reason))));
+        }
+        if self.job.manifest.sync.old_images == OldImages::Keep {
+            let json = |item: &Item| item_to_json(item);
+            let image = OldImage {
+                slave: finding.slave,
+                key: finding.key.to_json(),
+                attempt: planned.attempt,
+                old: planned.old.as_ref().map(json),
+                new: planned.new_image().map(json),
+            };
+            self.owned.keep(image).await?;
         }
         let table = &*self.job.tables[finding.slave + 1];
         let unsure = AtomicBool::new(false);

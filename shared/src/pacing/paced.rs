@@ -1,0 +1,211 @@
+//! A table behind its gates: every request waits for its turn, is cut to what the rate allows, and accounted for.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use super::gate::{Entry, Gate, Refused};
+use super::sizes::Sizes;
+use crate::domain::condition::{Condition, Write};
+use crate::domain::cost::TableSize;
+use crate::domain::digest::Digester;
+use crate::ports::failure::{Failure, FailureKind};
+use crate::ports::table::{
+    Applied, Batch, Description, EntryPage, GetRequest, Got, GotEntries, Page, ScanRequest, Table, WriteAnswer,
+};
+
+/// A paced table.
+pub struct Paced {
+    inner: Arc<dyn Table>,
+    read: Arc<Gate>,
+    write: Arc<Gate>,
+    sizes: Mutex<Sizes>,
+}
+
+impl Paced {
+    /// Puts a table behind gates for reading and writing; its size is what estimates begin with.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Table>, read: Arc<Gate>, write: Arc<Gate>, size: Option<TableSize>) -> Self {
+        Self { inner, read, write, sizes: Mutex::new(Sizes::new(size)) }
+    }
+
+    fn sizes(&self) -> MutexGuard<'_, Sizes> {
+        self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn enter_scan(&self, request: &ScanRequest) -> Result<(Entry<'_>, Option<ScanRequest>), Failure> {
+        let ScanRequest { limit, consistency, .. } = *request;
+        let cost = |within| {
+            let sizes = self.sizes();
+            sizes.page_units(sizes.page_within(within, limit, consistency), consistency)
+        };
+        let entry = self.read.enter(cost).await.map_err(|refused| halted("Scan", refused))?;
+        let cut = self.sizes().page_within(entry.within(), limit, consistency);
+        let request = (!entry.is_free() && cut != limit).then(|| ScanRequest { limit: cut, ..request.clone() });
+        Ok((entry, request))
+    }
+
+    fn leave_scan(&self, entry: Entry<'_>, request: &ScanRequest, answer: &Answer<'_>) {
+        if let (false, Ok((items, units))) = (entry.is_free(), answer) {
+            self.sizes().learn_page(*items, *units, request.consistency);
+        }
+        leave(&self.read, entry, answer);
+    }
+
+    /// Waits for the turn; returns how many of the keys may be asked for.
+    async fn enter_get(&self, request: &GetRequest) -> Result<(Entry<'_>, usize), Failure> {
+        let GetRequest { keys, consistency, .. } = request;
+        let cost = |within| {
+            let sizes = self.sizes();
+            sizes.key_units(sizes.keys_within(within, *consistency).min(keys.len()), *consistency)
+        };
+        let entry = self.read.enter(cost).await.map_err(|refused| halted("BatchGetItem", refused))?;
+        let count = match entry.is_free() {
+            true => keys.len(),
+            false => self.sizes().keys_within(entry.within(), *consistency).min(keys.len()),
+        };
+        Ok((entry, count))
+    }
+
+    fn leave_get(&self, entry: Entry<'_>, request: &GetRequest, answer: &Answer<'_>) {
+        if let (false, Ok((keys, units))) = (entry.is_free(), answer) {
+            self.sizes().learn_keys(*keys, *units, request.consistency);
+        }
+        leave(&self.read, entry, answer);
+    }
+}
+
+/// How much was done, and what it cost; or why nothing was.
+type Answer<'a> = Result<(usize, f64), &'a Failure>;
+
+fn leave(gate: &Gate, entry: Entry<'_>, answer: &Answer<'_>) {
+    match answer {
+        Ok((_, units)) => entry.settle(*units),
+        Err(failure) => match failure.kind {
+            // It may have been done all the same, and counts as if.
+            FailureKind::Unavailable => drop(entry),
+            FailureKind::Throttled => {
+                entry.give_back();
+                gate.throttled();
+            }
+            FailureKind::HotKeys
+            | FailureKind::NotFound
+            | FailureKind::Conflict
+            | FailureKind::Halted
+            | FailureKind::Denied
+            | FailureKind::Invalid => entry.give_back(),
+        },
+    }
+}
+
+fn halted(operation: &'static str, refused: Refused) -> Failure {
+    let message = match refused {
+        Refused::Halted => "the work is to stop, and there was no capacity for this request until then",
+        Refused::Spent => "what is left of the job's budget is less than this request may cost",
+    };
+    Failure { kind: FailureKind::Halted, operation, resource: "the table".to_owned(), message: message.to_owned() }
+}
+
+#[async_trait]
+impl Table for Paced {
+    async fn describe(&self) -> Result<Description, Failure> {
+        self.inner.describe().await
+    }
+
+    async fn time_to_live(&self) -> Result<Option<String>, Failure> {
+        self.inner.time_to_live().await
+    }
+
+    async fn scan_page(&self, request: &ScanRequest) -> Result<Page, Failure> {
+        let (entry, cut) = self.enter_scan(request).await?;
+        let answer = self.inner.scan_page(cut.as_ref().unwrap_or(request)).await;
+        self.leave_scan(entry, request, &answer.as_ref().map(|page| (page.items.len(), page.read_units)));
+        answer
+    }
+
+    async fn scan_entries(&self, request: &ScanRequest, digester: &Digester) -> Result<EntryPage, Failure> {
+        let (entry, cut) = self.enter_scan(request).await?;
+        let answer = self.inner.scan_entries(cut.as_ref().unwrap_or(request), digester).await;
+        self.leave_scan(entry, request, &answer.as_ref().map(|page| (page.entries.len(), page.read_units)));
+        answer
+    }
+
+    async fn get_many(&self, request: &GetRequest) -> Result<Got, Failure> {
+        let (entry, count) = self.enter_get(request).await?;
+        let cut = cut(request, count);
+        let answer = self.inner.get_many(cut.as_ref().unwrap_or(request)).await;
+        let done = |got: &Got| count.saturating_sub(got.unprocessed.len());
+        self.leave_get(entry, request, &answer.as_ref().map(|got| (done(got), got.read_units)));
+        answer.map(|mut got| {
+            got.held_back.extend_from_slice(&request.keys[count..]);
+            got
+        })
+    }
+
+    async fn get_entries(&self, request: &GetRequest, digester: &Digester) -> Result<GotEntries, Failure> {
+        let (entry, count) = self.enter_get(request).await?;
+        let cut = cut(request, count);
+        let answer = self.inner.get_entries(cut.as_ref().unwrap_or(request), digester).await;
+        let done = |got: &GotEntries| count.saturating_sub(got.unprocessed.len());
+        self.leave_get(entry, request, &answer.as_ref().map(|got| (done(got), got.read_units)));
+        answer.map(|mut got| {
+            got.held_back.extend_from_slice(&request.keys[count..]);
+            got
+        })
+    }
+
+    async fn write_if(&self, write: &Write, condition: &Condition) -> Result<WriteAnswer, Failure> {
+        let operation = match write {
+            Write::Put(_) => "PutItem",
+            Write::Delete(_) => "DeleteItem",
+        };
+        let entry = self.write.enter(|_| self.sizes().write_units(1)).await;
+        let entry = entry.map_err(|refused| halted(operation, refused))?;
+        let answer = self.inner.write_if(write, condition).await;
+        let units = |answer: &WriteAnswer| match answer.applied {
+            // The service does not say what a failed condition cost, and it cost what the write would have.
+            Applied::ConditionFailed => answer.write_units.max(entry.estimate()),
+            Applied::Written => answer.write_units,
+        };
+        let outcome = answer.as_ref().map(|answer| (1, units(answer)));
+        if let (false, Ok((writes, units))) = (entry.is_free(), &outcome) {
+            self.sizes().learn_writes(*writes, *units);
+        }
+        leave(&self.write, entry, &outcome);
+        answer
+    }
+
+    async fn write_many(&self, writes: &[Write]) -> Result<Batch, Failure> {
+        let cost = |within| {
+            let sizes = self.sizes();
+            sizes.write_units(sizes.writes_within(within).min(writes.len()))
+        };
+        let entry = self.write.enter(cost).await.map_err(|refused| halted("BatchWriteItem", refused))?;
+        let count = match entry.is_free() {
+            true => writes.len(),
+            false => self.sizes().writes_within(entry.within()).min(writes.len()),
+        };
+        let (now, later) = writes.split_at(count);
+        let answer = self.inner.write_many(now).await;
+        let done = |batch: &Batch| count.saturating_sub(batch.unprocessed.len());
+        let outcome = answer.as_ref().map(|batch| (done(batch), batch.write_units));
+        if let (false, Ok((writes, units))) = (entry.is_free(), &outcome) {
+            self.sizes().learn_writes(*writes, *units);
+        }
+        leave(&self.write, entry, &outcome);
+        answer.map(|mut batch| {
+            batch.held_back.extend_from_slice(later);
+            batch
+        })
+    }
+}
+
+/// The request for the first of its keys, where that is not all of them.
+fn cut(request: &GetRequest, count: usize) -> Option<GetRequest> {
+    let GetRequest { keys, consistency, content } = request;
+    (count < keys.len()).then(|| GetRequest {
+        keys: keys[..count].to_vec(),
+        consistency: *consistency,
+        content: content.clone(),
+    })
+}

@@ -1,0 +1,181 @@
+//! The gates of one job in one worker, and what opens and closes them: limits, shares, the wish to stop.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::fleet;
+use super::gate::{Account, Ceiling, Gate};
+use super::paced::Paced;
+use super::shares::{View, share};
+use crate::domain::cost::TableSize;
+use crate::domain::limits::{Direction, Limits};
+use crate::journal::Journal;
+use crate::ports::table::Table;
+
+/// The pacing of one job in one worker.
+pub struct Pacer {
+    journal: Journal,
+    shared: Arc<Shared>,
+    /// Keeps the worker in sight of the others; ends with the pacer, as a process that is killed does.
+    presence: Mutex<Option<AbortOnDropHandle<()>>>,
+}
+
+/// What the pacer shares with its presence.
+pub(super) struct Shared {
+    /// The worker's id in this job.
+    pub(super) id: String,
+    pub(super) account: Arc<Account>,
+    gates: Vec<[Arc<Gate>; 2]>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    limits: Limits,
+    running: u32,
+    /// Most segments at once since this was last told.
+    peak: u32,
+    view: Option<(View, Instant)>,
+    is_present: bool,
+    is_stopping: bool,
+}
+
+/// A segment is in work as long as this lives.
+pub struct Running<'a>(&'a Shared);
+
+impl Pacer {
+    /// Open gates for so many tables.
+    #[must_use]
+    pub fn new(journal: Journal, tables: usize) -> Self {
+        let account = Arc::new(Account::default());
+        let gate = |direction| Arc::new(Gate::new(direction, Arc::clone(&account)));
+        let gates = (0..tables).map(|_| [gate(Direction::Read), gate(Direction::Write)]).collect();
+        let id = format!("{:016x}", rand::random::<u64>());
+        let shared = Shared { id, account, gates, state: Mutex::default() };
+        Self { journal, shared: Arc::new(shared), presence: Mutex::default() }
+    }
+
+    /// Puts a table of the job behind its gates.
+    #[must_use]
+    pub fn paced(&self, number: usize, table: Arc<dyn Table>, size: Option<TableSize>) -> Arc<dyn Table> {
+        match self.shared.gates.get(number) {
+            Some([read, write]) => Arc::new(Paced::new(table, Arc::clone(read), Arc::clone(write), size)),
+            None => table,
+        }
+    }
+
+    /// Takes the limits of the job as they are now.
+    pub fn limit(&self, limits: &Limits) {
+        let mut state = self.shared.state();
+        if state.limits != *limits {
+            state.limits.clone_from(limits);
+            self.shared.account.set(limits.budget);
+            self.shared.open_or_close(&state);
+        }
+        self.be_present(&mut state);
+    }
+
+    /// Whether anything limits the job.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        !self.shared.state().limits.is_none()
+    }
+
+    /// Whether requests were refused because the budget is spent.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.shared.account.purse().is_empty()
+    }
+
+    /// Has what waits for capacity refused before long; or no longer, unless the worker stops.
+    pub fn halt(&self, halt: bool) {
+        let halt = halt || self.shared.state().is_stopping;
+        self.shared.gates.iter().flatten().for_each(|gate| gate.halt(halt));
+    }
+
+    /// The worker stops: what waits for capacity is refused before long, whatever the job's wish.
+    pub fn stop(&self) {
+        self.shared.state().is_stopping = true;
+        self.halt(true);
+    }
+
+    /// A segment begins.
+    #[must_use]
+    pub fn begin(&self) -> Running<'_> {
+        let mut state = self.shared.state();
+        if state.running == 0 {
+            self.shared.account.purse().try_again();
+        }
+        state.running += 1;
+        state.peak = state.peak.max(state.running);
+        self.be_present(&mut state);
+        Running(&self.shared)
+    }
+
+    /// The worker leaves in good order: the others need not wait until it is missed.
+    pub async fn leave(&self) {
+        let presence = self.presence.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if presence.is_some_and(|presence| !presence.is_finished()) {
+            fleet::leave(&self.shared, &self.journal).await;
+        }
+    }
+
+    /// Where there are limits and work, sees to it that the other workers know of this one.
+    fn be_present(&self, state: &mut State) {
+        if state.running == 0 || state.limits.is_none() || state.is_present {
+            return;
+        }
+        state.is_present = true;
+        let presence = tokio::spawn(fleet::take_part(Arc::clone(&self.shared), self.journal.clone()));
+        *self.presence.lock().unwrap_or_else(PoisonError::into_inner) = Some(AbortOnDropHandle::new(presence));
+    }
+}
+
+impl Shared {
+    /// The most segments at once since this was last asked; nothing, and the presence ends, if there were none or
+    /// nothing is limited any more.
+    pub(super) fn segments(&self) -> Option<u32> {
+        let mut state = self.state();
+        let peak = std::mem::replace(&mut state.peak, 0);
+        state.peak = state.running;
+        if peak == 0 || state.limits.is_none() {
+            state.is_present = false;
+            state.view = None;
+            self.open_or_close(&state);
+            return None;
+        }
+        Some(peak)
+    }
+
+    /// Takes a look at the other workers, which is good until then.
+    pub(super) fn look(&self, view: View, until: Instant) {
+        let mut state = self.state();
+        state.view = Some((view, until));
+        self.open_or_close(&state);
+    }
+
+    fn open_or_close(&self, state: &State) {
+        for (table, gates) in self.gates.iter().enumerate() {
+            for (gate, direction) in gates.iter().zip([Direction::Read, Direction::Write]) {
+                gate.set(match (state.limits.ceiling(table, direction), &state.view) {
+                    (None, _) => Ceiling::None,
+                    (Some(rate), Some((view, until))) => Ceiling::Until(share(rate, view), *until),
+                    (Some(_), None) => Ceiling::Until(0.0, Instant::now()),
+                });
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.running = state.running.saturating_sub(1);
+    }
+}
