@@ -6,11 +6,12 @@
 //! - Repairs are committed as pending before the first of them is made.
 //!
 //! `folder` holds what concerns the whole job, `owned` what a worker does to its unit, `parts` the report lines,
-//! `location` how stores and manifests are addressed.
+//! `objects` how its objects are encrypted, `location` how stores and manifests are addressed.
 
 mod failure;
 mod folder;
 mod location;
+mod objects;
 mod owned;
 mod parts;
 

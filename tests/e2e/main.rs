@@ -8,6 +8,7 @@ mod contracts;
 mod domain;
 mod embedded;
 mod emulators;
+mod encryption;
 mod estimate;
 mod fast_reader;
 mod fleet;

@@ -156,6 +156,7 @@ impl World {
             only_segments: None,
             sample: None,
             starting_keys: BTreeMap::new(),
+            encryption: None,
             settings,
         };
         let manifest = plan(request, &self.environment(&Worker::default())).await.expect("it can be planned");

@@ -89,6 +89,7 @@ pub(crate) async fn run() -> Result<Told, Box<dyn Error>> {
         only_segments: None,
         sample: None,
         starting_keys: Default::default(),
+        encryption: None,
         settings: SyncSettings {
             policy: Policy { missing: Handling::Repair, differing: Handling::Repair, ..Policy::default() },
             // Nothing is in flight between two tables in memory.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use shared::domain::cost::{Reading, TableSize, choose};
+use shared::domain::encryption::Encryption;
 use shared::domain::job::{JobKind, MANIFEST_VERSION, Manifest, Side, Strategy, StrategyChoice, SyncSettings};
+use shared::domain::job_id::{BadJobId, check_job_id};
 use shared::domain::key::{BadKey, Key, KeySchema};
 use shared::domain::sample::{Fraction, Sample};
 use shared::domain::segment::{SegmentSet, planned_segments};
@@ -42,6 +44,8 @@ pub struct SyncRequest {
     pub sample: Option<Fraction>,
     /// By segment, the key to start after, as a person typed it.
     pub starting_keys: BTreeMap<u32, String>,
+    /// How the objects of the job are encrypted; by the bucket's default when absent.
+    pub encryption: Option<Encryption>,
     /// The settings.
     pub settings: SyncSettings,
 }
@@ -49,6 +53,12 @@ pub struct SyncRequest {
 /// Why a request cannot become a job.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CannotPlan {
+    /// The id cannot be the name of a folder.
+    #[error("`{job}` is no id of a job: {BadJobId}")]
+    BadJobId {
+        /// What was given.
+        job: String,
+    },
     /// A table cannot be described.
     #[error(transparent)]
     Port(#[from] Failure),
@@ -113,7 +123,20 @@ pub enum CannotPlan {
 /// # Errors
 /// See [`CannotPlan`].
 pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Manifest, CannotPlan> {
-    let SyncRequest { job, mut master, mut slaves, segments, only_segments, sample, starting_keys, settings } = request;
+    let SyncRequest {
+        job,
+        mut master,
+        mut slaves,
+        segments,
+        only_segments,
+        sample,
+        starting_keys,
+        encryption,
+        settings,
+    } = request;
+    if check_job_id(&job).is_err() {
+        return Err(CannotPlan::BadJobId { job });
+    }
     let (of_master, of_slaves) = look_at(&master, &slaves, environment).await?;
     let total = match segments {
         Segments::Fixed(total) => total,
@@ -162,6 +185,7 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
         sample,
         starting_keys,
         strategies,
+        encryption,
         sync: settings,
     })
 }

@@ -118,6 +118,7 @@ impl Demo {
             only_segments: None,
             sample: None,
             starting_keys: std::collections::BTreeMap::new(),
+            encryption: None,
             settings: SyncSettings {
                 policy,
                 ignore: vec!["meta.syncedAt".to_owned()],

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::failure::JournalError;
+use super::objects::JobObjects;
 use super::parts::unpack;
 use crate::domain::checkpoint::{CHECKPOINT_VERSION, Checkpoint, State};
 use crate::domain::discrepancy::Discrepancy;
@@ -35,7 +36,7 @@ const CLOCK_RESOLUTION: SignedDuration = SignedDuration::from_secs(1);
 /// One job's folder.
 #[derive(Clone)]
 pub struct Journal {
-    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) store: JobObjects,
     pub(super) job: String,
 }
 
@@ -65,7 +66,7 @@ impl Journal {
     /// The folder of a job, which need not be there yet.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, job: &str) -> Self {
-        Self { store, job: job.to_owned() }
+        Self { store: JobObjects::new(store, format!("jobs/{job}/manifest.json")), job: job.to_owned() }
     }
 
     /// The URL of the manifest, as messages carry it.
@@ -80,6 +81,7 @@ impl Journal {
     /// `JobExists` when the id is taken; nothing is changed then.
     pub async fn create(&self, manifest: &Manifest) -> Result<(), JournalError> {
         let body = self.to_json("manifest.json", manifest)?;
+        self.store.learn(manifest.encryption.as_ref());
         match self.store.put(&self.key("manifest.json"), body, PutMode::Create).await {
             Ok(_) => Ok(()),
             // A repeated request may meet what its first try created.
@@ -99,7 +101,9 @@ impl Journal {
         let key = self.key("manifest.json");
         let no_such_job = || JournalError::NoSuchJob { job: self.job.clone(), url: self.store.url(&key) };
         let object = self.get(&key).await?.ok_or_else(no_such_job)?;
-        self.versioned(&key, &object, MANIFEST_VERSION)
+        let manifest: Manifest = self.versioned(&key, &object, MANIFEST_VERSION)?;
+        self.store.learn(manifest.encryption.as_ref());
+        Ok(manifest)
     }
 
     /// What the user last asked of the job.
