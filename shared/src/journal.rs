@@ -6,8 +6,10 @@
 //! - Repairs are committed as pending before the first of them is made.
 //!
 //! `folder` holds what concerns the whole job, `owned` what a worker does to its unit, `parts` the report lines,
-//! `objects` how its objects are encrypted, `location` how stores and manifests are addressed.
+//! `objects` how its objects are encrypted, `location` how stores and manifests are addressed,
+//! `allowed` which of them a worker lets messages lead it to.
 
+mod allowed;
 mod failure;
 mod folder;
 mod location;
@@ -15,6 +17,7 @@ mod objects;
 mod owned;
 mod parts;
 
+pub use allowed::{AllowedStores, NotAllowed};
 pub use failure::JournalError;
 pub use folder::{Journal, jobs_in};
 pub use location::{BadLocation, StoreUrl, manifest_location};

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use shared::domain::cost::{Reading, TableSize, choose};
 use shared::domain::encryption::Encryption;
 use shared::domain::job::{JobKind, MANIFEST_VERSION, Manifest, Side, Strategy, StrategyChoice, SyncSettings};
-use shared::domain::job_id::{BadJobId, check_job_id};
+use shared::domain::job_check::BadManifest;
 use shared::domain::key::{BadKey, Key, KeySchema};
 use shared::domain::sample::{Fraction, Sample};
 use shared::domain::segment::{SegmentSet, planned_segments};
@@ -53,12 +53,9 @@ pub struct SyncRequest {
 /// Why a request cannot become a job.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CannotPlan {
-    /// The id cannot be the name of a folder.
-    #[error("`{job}` is no id of a job: {BadJobId}")]
-    BadJobId {
-        /// What was given.
-        job: String,
-    },
+    /// An id or a number is none that a job can have.
+    #[error(transparent)]
+    Unfit(#[from] BadManifest),
     /// A table cannot be described.
     #[error(transparent)]
     Port(#[from] Failure),
@@ -134,9 +131,6 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
         encryption,
         settings,
     } = request;
-    if check_job_id(&job).is_err() {
-        return Err(CannotPlan::BadJobId { job });
-    }
     let (of_master, of_slaves) = look_at(&master, &slaves, environment).await?;
     let total = match segments {
         Segments::Fixed(total) => total,
@@ -172,7 +166,7 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
         side.table_id = description.id;
         side.size = Some(description.size);
     }
-    Ok(Manifest {
+    let manifest = Manifest {
         version: MANIFEST_VERSION,
         job,
         kind: JobKind::Sync,
@@ -187,7 +181,9 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
         strategies,
         encryption,
         sync: settings,
-    })
+    };
+    manifest.check()?;
+    Ok(manifest)
 }
 
 /// Describes the tables, and refuses those that cannot be held against each other: master, and slaves.

@@ -102,6 +102,7 @@ impl Journal {
         let no_such_job = || JournalError::NoSuchJob { job: self.job.clone(), url: self.store.url(&key) };
         let object = self.get(&key).await?.ok_or_else(no_such_job)?;
         let manifest: Manifest = self.versioned(&key, &object, MANIFEST_VERSION)?;
+        manifest.check().map_err(|bad| JournalError::Damaged { url: self.store.url(&key), what: bad.to_string() })?;
         self.store.learn(manifest.encryption.as_ref());
         Ok(manifest)
     }
@@ -219,6 +220,10 @@ impl Journal {
     pub(super) async fn lines<T: DeserializeOwned>(&self, unit: Unit, name: &str) -> Result<Vec<T>, JournalError> {
         let key = self.unit_key(unit, name);
         let damaged = |what: String| JournalError::Damaged { url: self.store.url(&key), what };
+        // The name comes from a checkpoint, and must not lead out of the unit's folder.
+        if !is_plain_name(name) {
+            return Err(damaged("a checkpoint names it, and no part has such a name".to_owned()));
+        }
         let object = self.get(&key).await?;
         let object = object.ok_or_else(|| damaged("it is gone, though a checkpoint names it".to_owned()))?;
         unpack(&object.body).map_err(damaged)
@@ -263,6 +268,10 @@ impl Journal {
         serde_json::from_slice(&object.body)
             .map_err(|error| JournalError::Damaged { url: self.store.url(key), what: error.to_string() })
     }
+}
+
+fn is_plain_name(name: &str) -> bool {
+    !name.starts_with('.') && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
 /// How long a running unit's lease still lasts; zero or less when it is over or there is none.
