@@ -198,9 +198,20 @@ async fn enqueueing_cancelling_and_resuming() {
     let taken = stage.fleet.dynamend(&sync);
     assert_eq!(taken.code, Some(2), "the id is taken: {}", taken.stderr);
     enqueueing.extend(stage.needed());
+    let waiting = [&SYNC[..], &ROLE_AND_KEY, &["--segments", "2", "--wait"]].concat();
+    let waiting = stage.fleet.spawn(&waiting);
+    // Its calls are not the coordinator's.
+    let worker = programs().with_dynamodb(&stage.fleet.stage.server.endpoint());
+    let worker = worker.with_services(&MiniStack::shared().endpoint());
+    let worker = worker.spawn_worker(&["--queue", &stage.fleet.queue.url]);
+    let waiting = waiting.wait(2 * DEADLINE);
+    worker.terminate();
+    assert_eq!(waiting.code, Some(1), "{}", waiting.stderr);
+    enqueueing.extend(stage.needed());
     assert_listed(For::SyncQueued, &enqueueing);
 
-    stage.here(&["cancel", "job"]);
+    stage.enqueued("first", &[]);
+    stage.here(&["cancel", "first"]);
     assert_listed(For::Cancel, &stage.needed());
     stage.enqueued("other", &[]);
     stage.queued(&["resume", "other"]);

@@ -621,3 +621,32 @@ impl ObjectStore for Dawdling {
         self.store.folders(prefix).await
     }
 }
+
+#[tokio::test]
+async fn a_manifest_beyond_its_bounds_is_damaged_and_one_within_them_is_not() {
+    let (store, journal) = folder();
+    journal.create(&manifest()).await.unwrap();
+    assert_eq!(journal.manifest().await.unwrap(), manifest());
+    let endless = Manifest { total_segments: u32::MAX, ..manifest() };
+    let body = serde_json::to_vec(&endless).unwrap();
+    store.put("jobs/J/manifest.json", body.into(), PutMode::Overwrite).await.unwrap();
+
+    let refused = journal.manifest().await.unwrap_err();
+
+    assert!(matches!(&refused, JournalError::Damaged { what, .. } if what.contains("total_segments")), "{refused}");
+}
+
+#[tokio::test]
+async fn a_checkpoint_names_no_file_outside_its_folder() {
+    let (store, journal) = folder();
+    own(&journal).await.finish(step("z", &["a"])).await.unwrap();
+    let part = journal.view(UNIT).await.unwrap().unwrap().checkpoint.parts.remove(0);
+    let body = store.get(&format!("jobs/J/units/{UNIT}/{part}")).await.unwrap().unwrap().body;
+    store.put("jobs/J/secret.jsonl.gz", body, PutMode::Create).await.unwrap();
+    assert_eq!(journal.part(UNIT, &part).await.unwrap().len(), 1);
+
+    for name in ["../../secret.jsonl.gz", "a/../../../secret.jsonl.gz", "a/b", "..", ".tmp", "a\\b", "a%2fb"] {
+        let refused = journal.part(UNIT, name).await.unwrap_err();
+        assert!(matches!(&refused, JournalError::Damaged { what, .. } if what.contains("no part has")), "{refused}");
+    }
+}
