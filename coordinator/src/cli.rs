@@ -2,6 +2,7 @@
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use shared::domain::job_id::{BadJobId, check_job_id};
 use shared::domain::sample::Fraction;
 use shared::domain::segment::{MAX_SEGMENTS, SegmentSet};
 use shared::domain::table_ref::TableRef;
@@ -187,6 +188,9 @@ pub struct SyncArgs {
     #[arg(long, help_heading = "Job")]
     pub wait: bool,
 
+    /// How the job's objects are encrypted.
+    #[command(flatten)]
+    pub encryption: EncryptionArgs,
     /// Whose credentials are used.
     #[command(flatten)]
     pub credentials: CredentialArgs,
@@ -276,6 +280,31 @@ pub struct EstimateArgs {
     /// Codes of second factors.
     #[command(flatten)]
     pub mfa: MfaArgs,
+}
+
+/// Encryption at rest of everything that the job writes to S3, by whomever; for commands that make a job.
+#[derive(Debug, Default, Args)]
+pub struct EncryptionArgs {
+    /// Server-side encryption of the job's objects in S3; AES256 when no kind is named [default: the bucket's]
+    #[arg(long, value_name = "KIND", value_enum, num_args = 0..=1, default_missing_value = "AES256", help_heading = "Job")]
+    pub sse: Option<SseArg>,
+    /// The key in AWS KMS, with --sse aws:kms or aws:kms:dsse [default: the account's aws/s3]
+    #[arg(long, value_name = "ID", requires = "sse", help_heading = "Job")]
+    pub sse_kms_key_id: Option<String>,
+}
+
+/// Kinds of server-side encryption, as S3 names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SseArg {
+    /// With keys that S3 manages.
+    #[value(name = "AES256")]
+    Aes256,
+    /// With a key in AWS KMS.
+    #[value(name = "aws:kms")]
+    Kms,
+    /// Twice, with a key in AWS KMS.
+    #[value(name = "aws:kms:dsse")]
+    KmsTwice,
 }
 
 /// Roles, profiles and endpoints, by side.
@@ -459,13 +488,6 @@ fn capacity(text: &str) -> Result<f64, String> {
 }
 
 /// Ids become folder names, on S3 and on disk.
-fn job_id(text: &str) -> Result<String, String> {
-    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if text.is_empty() || text.len() > 100 || text.starts_with('.') || !text.chars().all(known) {
-        return Err(
-            "an id has 1 to 100 characters out of a-z, A-Z, 0-9, `-`, `_` and `.`, and does not begin with `.`"
-                .to_owned(),
-        );
-    }
-    Ok(text.to_owned())
+fn job_id(text: &str) -> Result<String, BadJobId> {
+    check_job_id(text).map(|()| text.to_owned())
 }

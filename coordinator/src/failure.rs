@@ -136,6 +136,7 @@ impl From<CannotPlan> for Failure {
         let message = error.to_string();
         match error {
             CannotPlan::Port(failure) => failure.into(),
+            CannotPlan::Unfit(_) => Self::usage(message, "`dynamend sync --help` says what can be asked for"),
             CannotPlan::SameTable { .. } => Self::usage(message, "name each table once"),
             CannotPlan::NotReady { .. } => Self::failed(message, "run the command again when the table is ACTIVE"),
             CannotPlan::OtherSchema { .. } => Self::failed(

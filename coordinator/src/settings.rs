@@ -7,6 +7,7 @@ use std::sync::Arc;
 use shared::aws::clients::{ClientSettings, Clients, Mfa};
 use shared::aws::sqs::SqsQueue;
 use shared::domain::decide::{ExtraHandling, Handling, Policy};
+use shared::domain::encryption::Encryption;
 use shared::domain::job::{
     Access, AfterWrite, Confirm, Consistency, Manifest, OldImages, Reader, ReportContent, Side, StrategyChoice,
     SyncSettings,
@@ -20,8 +21,8 @@ use worker::environment::Environment;
 use worker::plan::{GlobalTables, Segments, SyncRequest, new_job_id};
 
 use crate::cli::{
-    Color, Common, CredentialArgs, LogFormatArg, MfaArgs, OutputFormat, RepairArgs, SegmentsArg, StrategyArg, SyncArgs,
-    TableArgs,
+    Color, Common, CredentialArgs, EncryptionArgs, LogFormatArg, MfaArgs, OutputFormat, RepairArgs, SegmentsArg,
+    SseArg, StrategyArg, SyncArgs, TableArgs,
 };
 use crate::failure::Failure;
 use crate::output::note;
@@ -165,8 +166,33 @@ impl Settings {
             sample: args.sample,
             starting_keys: starting_keys.into_iter().map(|(segment, key)| (segment.unwrap_or(0), key)).collect(),
             global_tables: if args.safety.allow_global_table { GlobalTables::Allow } else { GlobalTables::Refuse },
+            encryption: self.encryption(&args.encryption)?,
             settings: sync_settings(args),
         })
+    }
+
+    /// How the objects of a new job are to be encrypted.
+    ///
+    /// # Errors
+    /// When the flags contradict each other, or the store is none that encrypts.
+    pub fn encryption(&self, args: &EncryptionArgs) -> Result<Option<Encryption>, Failure> {
+        let Some(sse) = args.sse else { return Ok(None) };
+        if let StoreUrl::Directory(path) = &self.store {
+            return Err(Failure::usage(
+                format!("--sse was given, and the store is the directory {}", path.display()),
+                "give --store s3://BUCKET/PREFIX, or leave out --sse and encrypt the directory's disk",
+            ));
+        }
+        let key_id = args.sse_kms_key_id.clone();
+        match (sse, key_id) {
+            (SseArg::Aes256, Some(key_id)) => Err(Failure::usage(
+                format!("the key {key_id} was given with --sse AES256, which S3 does with keys of its own"),
+                "give --sse aws:kms or --sse aws:kms:dsse, or leave out --sse-kms-key-id",
+            )),
+            (SseArg::Aes256, None) => Ok(Some(Encryption::Aes256)),
+            (SseArg::Kms, key_id) => Ok(Some(Encryption::Kms { key_id })),
+            (SseArg::KmsTwice, key_id) => Ok(Some(Encryption::KmsTwice { key_id })),
+        }
     }
 
     /// The tables, and how they are reached.

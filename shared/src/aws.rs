@@ -5,6 +5,7 @@
 //! - [`dynamodb`], [`sqs`], [`s3`]: the adapters of the three ports.
 //! - [`fast`]: digests of items straight from the bytes of an answer.
 
+mod blot;
 #[cfg(test)]
 mod canned;
 pub mod classify;

@@ -6,17 +6,21 @@
 //! - Repairs are committed as pending before the first of them is made.
 //!
 //! `folder` holds what concerns the whole job, `owned` what a worker does to its unit, `parts` the report lines,
-//! `location` how stores and manifests are addressed, `presence` how workers learn of each other, `undo` what repairs
-//! overwrite or delete.
+//! `objects` how its objects are encrypted, `location` how stores and manifests are addressed, `allowed` which of them
+//! a worker lets messages lead it to, `presence` how workers learn of each other, `undo` what repairs overwrite or
+//! delete.
 
+mod allowed;
 mod failure;
 mod folder;
 mod location;
+mod objects;
 mod owned;
 mod parts;
 mod presence;
 mod undo;
 
+pub use allowed::{AllowedStores, NotAllowed};
 pub use failure::JournalError;
 pub use folder::{Journal, jobs_in};
 pub use location::{BadLocation, StoreUrl, manifest_location};

@@ -7,7 +7,7 @@
 //! - [`process`]: the real programs, in a clean environment, with signals.
 //! - [`generate`]: random items, keys and tables; [`vary`] changes items or only respells them.
 //! - [`oracle`]: what differs between two tables, by brute force.
-//! - [`slow`]: a service far away.
+//! - [`relay`]: what the programs ask of a service, and what it answers; [`slow`]: a service far away.
 //! - [`wait`]: waiting for a condition, with a deadline.
 //! - [`world`]: tables, a store and workers in one process; [`watch`] sees their calls, and meddles.
 
@@ -21,6 +21,7 @@ pub mod oracle;
 pub mod process;
 pub mod python;
 pub mod queues;
+pub mod relay;
 pub mod slow;
 pub mod vary;
 pub mod wait;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use shared::domain::condition::{Condition, Write};
+use shared::domain::encryption::Encryption;
 use shared::ports::failure::{Failure, FailureKind};
 use shared::ports::objects::{Listing, Object, ObjectStore, PutMode, Version};
 use shared::ports::table::{Batch, Description, GetRequest, Got, Page, ScanRequest, Table, WriteAnswer};
@@ -148,6 +149,10 @@ impl ObjectStore for WatchedStore {
 
     async fn delete(&self, key: &str) -> Result<(), Failure> {
         self.inner.delete(key).await
+    }
+
+    fn encrypting(&self, encryption: &Encryption) -> Result<Arc<dyn ObjectStore>, Failure> {
+        Ok(Arc::new(Self { inner: self.inner.encrypting(encryption)?, watch: self.watch.clone() }))
     }
 
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, Failure> {

@@ -153,6 +153,7 @@ impl World {
             sample: None,
             starting_keys: BTreeMap::new(),
             global_tables: GlobalTables::default(),
+            encryption: None,
             settings,
         };
         let manifest = plan(request, &self.environment(&Worker::default())).await.expect("it can be planned");

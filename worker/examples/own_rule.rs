@@ -90,6 +90,7 @@ pub(crate) async fn run() -> Result<Told, Box<dyn Error>> {
         sample: None,
         starting_keys: Default::default(),
         global_tables: GlobalTables::default(),
+        encryption: None,
         settings: SyncSettings {
             policy: Policy { missing: Handling::Repair, differing: Handling::Repair, ..Policy::default() },
             // Nothing is in flight between two tables in memory.

@@ -6,7 +6,7 @@ use shared::domain::compare::{Ignore, differing_paths};
 use shared::domain::job::Manifest;
 use shared::domain::mend::Rules;
 use shared::domain::value::Item;
-use shared::journal::{BadLocation, Journal, JournalError, manifest_location};
+use shared::journal::{AllowedStores, BadLocation, Journal, JournalError, NotAllowed, manifest_location};
 use shared::pacing::Meter;
 use shared::ports::failure::Failure;
 use shared::ports::table::{Readiness, Table};
@@ -48,6 +48,9 @@ pub enum CannotOpen {
     /// The message does not say where the job is.
     #[error("the message's manifest: {0}")]
     Location(#[from] BadLocation),
+    /// The message leads to a store that this worker does not serve.
+    #[error("the message's manifest: {0}")]
+    NotAllowed(#[from] NotAllowed),
     /// The message names one job and the manifest another.
     #[error("the message is for job `{message}`, and its manifest is that of job `{manifest}`")]
     OtherJob {
@@ -87,7 +90,11 @@ impl CannotOpen {
         match self {
             Self::Journal(error) => error.may_pass(),
             Self::Port(failure) => failure.may_pass(),
-            Self::Location(_) | Self::OtherJob { .. } | Self::OtherTable { .. } | Self::NotReady { .. } => false,
+            Self::Location(_)
+            | Self::NotAllowed(_)
+            | Self::OtherJob { .. }
+            | Self::OtherTable { .. }
+            | Self::NotReady { .. } => false,
         }
     }
 }
@@ -131,6 +138,7 @@ pub struct OpenJobs {
     environment: Environment,
     hooks: Arc<dyn Hooks>,
     meter: Arc<Meter>,
+    allowed: AllowedStores,
     kept: tokio::sync::Mutex<Vec<Arc<JobContext>>>,
 }
 
@@ -138,7 +146,20 @@ impl OpenJobs {
     /// None yet.
     #[must_use]
     pub fn new(environment: Environment, hooks: Arc<dyn Hooks>, meter: Arc<Meter>) -> Self {
-        Self { environment, hooks, meter, kept: tokio::sync::Mutex::new(Vec::new()) }
+        let kept = tokio::sync::Mutex::new(Vec::new());
+        Self { environment, hooks, meter, allowed: AllowedStores::Any, kept }
+    }
+
+    /// The same, for jobs of these stores only.
+    #[must_use]
+    pub fn only_from(self, allowed: AllowedStores) -> Self {
+        Self { allowed, ..self }
+    }
+
+    /// Whether a message may ask for what its job's manifest does not say: to begin at another key.
+    #[must_use]
+    pub fn believe_messages(&self) -> bool {
+        self.allowed.believes_messages()
     }
 
     /// Opens the folder of the job that a message names, and none of its tables.
@@ -146,7 +167,11 @@ impl OpenJobs {
     /// # Errors
     /// See [`CannotOpen`].
     pub async fn open_folder(&self, job: &str, manifest_url: &str) -> Result<JobContext, CannotOpen> {
+        self.allowed.check(manifest_url)?;
         let (root, id) = manifest_location(manifest_url)?;
+        if id != job {
+            return Err(CannotOpen::OtherJob { message: job.to_owned(), manifest: id });
+        }
         let journal = Journal::new(self.environment.store(&root).await?, &id);
         let manifest = journal.manifest().await?;
         if manifest.job != job {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, ValueEnum};
 use shared::aws::clients::{ClientSettings, Clients};
 use shared::aws::sqs::SqsQueue;
+use shared::journal::{AllowedStores, StoreUrl};
 use shared::pacing::Meter;
-use shared::ports::failure::Failure;
+use shared::ports::failure::{Failure, FailureKind};
 use shared::telemetry::{self, LogFormat, LogSettings};
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,9 @@ struct Flags {
     /// The SQS queue to take messages from
     #[arg(long, value_name = "URL", env = "DYNAMEND_QUEUE")]
     queue: String,
+    /// Do only jobs below this store, s3://BUCKET/PREFIX or a directory, and refuse all other messages; repeatable
+    #[arg(long, value_name = "URL", env = "DYNAMEND_ALLOW_STORE", value_delimiter = ',')]
+    allow_store: Vec<StoreUrl>,
     /// Segments worked on at once [default: twice the cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     concurrency: Option<u16>,
@@ -102,6 +106,12 @@ async fn run(flags: Flags) -> ExitCode {
 }
 
 async fn work(flags: Flags) -> Result<(), Failure> {
+    let allowed = AllowedStores::of(flags.allow_store).map_err(|error| Failure {
+        kind: FailureKind::Invalid,
+        operation: "Start",
+        resource: "--allow-store".to_owned(),
+        message: format!("the current directory cannot be told: {error}"),
+    })?;
     let clients = Arc::new(Clients::new(ClientSettings {
         profile: flags.profile,
         region: flags.region,
@@ -125,8 +135,9 @@ async fn work(flags: Flags) -> Result<(), Failure> {
         drain: if flags.drain { Drain::WhenEmpty } else { Drain::Never },
         dead_letters,
     };
-    tracing::info!(queue = flags.queue, concurrency = settings.concurrency, "worker started");
+    tracing::info!(queue = flags.queue, concurrency = settings.concurrency, stores = %allowed, "worker started");
     let jobs = OpenJobs::new(Environment::aws(clients), Arc::new(NoHooks), Arc::<Meter>::default());
+    let jobs = jobs.only_from(allowed);
     let stop = stop_on_signals();
     consume(queue, Arc::new(jobs), settings, stop).await?;
     tracing::info!("worker stopped");

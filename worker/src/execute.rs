@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::domain::key::Key;
 use shared::domain::summary::Wish;
 use shared::domain::unit::{Unit, WorkMessage};
 use shared::journal::{Acquired, GivenUp, JournalError, OwnedUnit};
@@ -83,6 +84,10 @@ impl Executor {
                 tracing::error!(job = message.job, %unit, %error, "a message contradicts itself");
                 Ending::DeadLetter.into()
             }
+            Err(error @ CannotOpen::NotAllowed(_)) => {
+                tracing::error!(job = message.job, %unit, %error, "a message is refused; it is left for the dead-letter queue");
+                Ending::DeadLetter.into()
+            }
             Err(error) => {
                 tracing::error!(job = message.job, %unit, %error, "a job cannot be opened");
                 self.note_that_it_cannot_be_opened(message, &error).await
@@ -94,6 +99,10 @@ impl Executor {
         let unit = message.work_unit();
         if !job.manifest.admits(message) {
             tracing::error!(job = message.job, %unit, "the job has no such unit");
+            return Ending::DeadLetter.into();
+        }
+        if let Err(why) = self.check_start(job, message) {
+            tracing::error!(job = message.job, %unit, why, "a message is refused; it is left for the dead-letter queue");
             return Ending::DeadLetter.into();
         }
         match job.journal.wish().await {
@@ -115,12 +124,24 @@ impl Executor {
         }
     }
 
+    /// Whether the unit may begin where the message says. What is no key would be committed as the unit's position,
+    /// which nothing but a new job gets rid of.
+    fn check_start(&self, job: &JobContext, message: &WorkMessage) -> Result<(), &'static str> {
+        let expected = job.manifest.message(&job.manifest_url, message.work_unit()).start;
+        if !self.jobs.believe_messages() && message.start != expected {
+            return Err("it begins at another key than the job's manifest says");
+        }
+        let is_key = |key| Key::from_json(&job.manifest.key_schema, key).is_ok();
+        if message.start.values().all(is_key) { Ok(()) } else { Err("it begins at what is no key of the table") }
+    }
+
     /// Whether a message that was received before may still come to a good end: its unit is there, and has not ended.
     async fn is_healthy(&self, message: &WorkMessage) -> bool {
         let look = async {
             let job = self.jobs.open_folder(&message.job, &message.manifest).await?;
             let view = job.journal.view(message.work_unit()).await?;
-            Ok::<_, CannotOpen>(job.manifest.admits(message) && !view.is_some_and(|view| view.checkpoint.has_ended()))
+            let sensible = job.manifest.admits(message) && self.check_start(&job, message).is_ok();
+            Ok::<_, CannotOpen>(sensible && !view.is_some_and(|view| view.checkpoint.has_ended()))
         };
         look.await.unwrap_or(false)
     }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use shared::domain::cost::{Reading, TableSize, choose};
 use shared::domain::decide::{Kind, Policy, Repair};
+use shared::domain::encryption::Encryption;
 use shared::domain::job::{JobKind, MANIFEST_VERSION, Manifest, Side, Strategy, StrategyChoice, SyncSettings};
+use shared::domain::job_check::BadManifest;
 use shared::domain::key::{BadKey, Key, KeySchema};
 use shared::domain::sample::{Fraction, Sample};
 use shared::domain::segment::{SegmentSet, planned_segments};
@@ -45,6 +47,8 @@ pub struct SyncRequest {
     pub starting_keys: BTreeMap<u32, String>,
     /// Whether slaves are written to that replicate back to the master.
     pub global_tables: GlobalTables,
+    /// How the objects of the job are encrypted; by the bucket's default when absent.
+    pub encryption: Option<Encryption>,
     /// The settings.
     pub settings: SyncSettings,
 }
@@ -62,6 +66,9 @@ pub enum GlobalTables {
 /// Why a request cannot become a job.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CannotPlan {
+    /// An id or a number is none that a job can have.
+    #[error(transparent)]
+    Unfit(#[from] BadManifest),
     /// A table cannot be described.
     #[error(transparent)]
     Port(#[from] Failure),
@@ -143,6 +150,7 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
         sample,
         starting_keys,
         global_tables,
+        encryption,
         settings,
     } = request;
     let (of_master, of_slaves) = look_at(&master, &slaves, environment).await?;
@@ -186,7 +194,7 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
         side.table_id = description.id;
         side.size = Some(description.size);
     }
-    Ok(Manifest {
+    let manifest = Manifest {
         version: MANIFEST_VERSION,
         job,
         kind: JobKind::Sync,
@@ -199,8 +207,11 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
         sample,
         starting_keys,
         strategies,
+        encryption,
         sync: settings,
-    })
+    };
+    manifest.check()?;
+    Ok(manifest)
 }
 
 /// The attribute by which a table deletes items.

@@ -119,6 +119,7 @@ impl Demo {
             sample: None,
             starting_keys: std::collections::BTreeMap::new(),
             global_tables: GlobalTables::default(),
+            encryption: None,
             settings: SyncSettings {
                 policy,
                 ignore: vec!["meta.syncedAt".to_owned()],

@@ -1,6 +1,6 @@
 //! Answers of a service, made up by a test.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use aws_credential_types::Credentials;
@@ -35,16 +35,22 @@ impl Answer {
 pub(super) struct Canned {
     answers: Arc<Mutex<VecDeque<Answer>>>,
     sent: Arc<Mutex<Vec<String>>>,
+    headers: Arc<Mutex<Vec<BTreeMap<String, String>>>>,
 }
 
 impl Canned {
     pub(super) fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
-        Self { answers: Arc::new(Mutex::new(answers.into_iter().collect())), sent: Arc::default() }
+        Self { answers: Arc::new(Mutex::new(answers.into_iter().collect())), ..Self::default() }
     }
 
     /// The bodies of the requests, in order.
     pub(super) fn sent(&self) -> Vec<String> {
         self.sent.lock().unwrap().clone()
+    }
+
+    /// One header of the requests, in order.
+    pub(super) fn sent_header(&self, name: &str) -> Vec<Option<String>> {
+        self.headers.lock().unwrap().iter().map(|headers| headers.get(name).cloned()).collect()
     }
 
     pub(super) fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
@@ -87,6 +93,8 @@ impl HttpConnector for Canned {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let body = request.body().bytes().unwrap_or_default();
         self.sent.lock().unwrap().push(String::from_utf8_lossy(body).into_owned());
+        let headers = request.headers().iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        self.headers.lock().unwrap().push(headers);
         let Some(answer) = self.answers.lock().unwrap().pop_front() else {
             let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
             return HttpConnectorFuture::ready(Err(ConnectorError::io(refused.into())));

@@ -375,7 +375,19 @@ fn service_endpoint(service: &str) -> Option<String> {
 
 fn check_endpoint(operation: &'static str, endpoint: Option<&str>) -> Result<(), Failure> {
     let Some(endpoint) = endpoint else { return Ok(()) };
-    let usable = Url::parse(endpoint).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let url = Url::parse(endpoint);
+    // It goes into manifests and messages to the user, which hold no secrets.
+    if let Ok(url) = &url
+        && (!url.username().is_empty() || url.password().is_some())
+    {
+        let host = url.host_str().unwrap_or_default();
+        return Err(invalid(
+            operation,
+            format!("endpoint at `{host}`"),
+            "an endpoint has no user name and no password",
+        ));
+    }
+    let usable = url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     let message = "an endpoint is written as http://HOST:PORT or https://HOST";
     if usable { Ok(()) } else { Err(invalid(operation, format!("endpoint `{endpoint}`"), message)) }
 }
@@ -489,6 +501,17 @@ mod tests {
 
             assert_eq!(failure.kind, FailureKind::Invalid, "{endpoint}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_with_a_password_is_refused_without_repeating_it() {
+        let access = Access { endpoint_url: Some("https://me:s3cr3t@host:8000".into()), ..Access::default() };
+
+        let failure = Clients::new(ClientSettings::default()).dynamodb(&side("us-east-1:orders", access)).await;
+        let failure = failure.unwrap_err();
+
+        assert_eq!(failure.kind, FailureKind::Invalid);
+        assert!(failure.to_string().contains("`host`") && !failure.to_string().contains("s3cr3t"), "{failure}");
     }
 
     #[tokio::test]

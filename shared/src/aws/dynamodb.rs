@@ -15,6 +15,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
+use super::blot::{blotted, blotted_batch};
 use super::classify;
 use super::convert::{SdkItem, Unreadable, item_from_sdk, item_to_sdk};
 use super::expression::{Expression, projection};
@@ -293,10 +294,11 @@ impl Table for DynamoTable {
     }
 
     async fn write_if(&self, write: &Write, condition: &Condition) -> Result<WriteAnswer, Failure> {
-        match write {
+        let answer = match write {
             Write::Put(item) => self.put(item, Expression::of(condition)).await,
             Write::Delete(key) => self.delete(key, Expression::of(condition)).await,
-        }
+        };
+        answer.map_err(|failure| blotted(failure, write, condition))
     }
 
     async fn write_many(&self, writes: &[Write]) -> Result<Batch, Failure> {
@@ -311,7 +313,7 @@ impl Table for DynamoTable {
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .send()
             .await
-            .map_err(|error| self.failed("BatchWriteItem", &error))?;
+            .map_err(|error| blotted_batch(self.failed("BatchWriteItem", &error), writes))?;
         let deletes: Vec<&Key> = writes
             .iter()
             .filter_map(|write| match write {

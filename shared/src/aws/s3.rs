@@ -9,6 +9,7 @@ use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat};
+use aws_sdk_s3::types::ServerSideEncryption;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::classify;
+use crate::domain::encryption::Encryption;
 use crate::ports::failure::{Failure, FailureKind};
 use crate::ports::objects::{Listed, Listing, Object, ObjectStore, PutMode, Version};
 
@@ -32,6 +34,8 @@ pub struct S3Store {
     bucket: String,
     /// Empty, or ends in `/`.
     prefix: String,
+    /// Without it, as the bucket does by default.
+    encryption: Option<Encryption>,
 }
 
 impl S3Store {
@@ -40,7 +44,7 @@ impl S3Store {
     pub fn new(client: Client, bucket: impl Into<String>, prefix: &str) -> Self {
         let prefix = prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Self { client, bucket: bucket.into(), prefix }
+        Self { client, bucket: bucket.into(), prefix, encryption: None }
     }
 
     fn object_key(&self, key: &str) -> String {
@@ -65,6 +69,12 @@ impl S3Store {
 
     async fn try_put(&self, key: &str, body: Bytes, mode: &PutMode) -> Result<Version, PutError> {
         let request = self.client.put_object().bucket(&self.bucket).key(self.object_key(key));
+        let request = match &self.encryption {
+            Some(encryption) => request
+                .server_side_encryption(ServerSideEncryption::from(encryption.name()))
+                .set_ssekms_key_id(encryption.key_id().map(str::to_owned)),
+            None => request,
+        };
         let request = match mode {
             PutMode::Create => request.if_none_match("*"),
             PutMode::ReplaceIf(Version(etag)) => request.if_match(etag),
@@ -137,6 +147,10 @@ impl ObjectStore for S3Store {
             Err(error) if code(&error) == Some("NoSuchKey") => Ok(()),
             Err(error) => Err(self.failed("DeleteObject", key, &error)),
         }
+    }
+
+    fn encrypting(&self, encryption: &Encryption) -> Result<Arc<dyn ObjectStore>, Failure> {
+        Ok(Arc::new(Self { encryption: Some(encryption.clone()), ..self.clone() }))
     }
 
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, Failure> {
@@ -304,6 +318,36 @@ mod tests {
         for failure in [get, put] {
             assert_eq!(failure.kind, FailureKind::NotFound);
             assert!(failure.message.starts_with("the bucket `bucket` is not there"), "{failure}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_kind_of_put_asks_for_the_encryption_that_the_store_was_told() {
+        const KIND: &str = "x-amz-server-side-encryption";
+        const KEY: &str = "x-amz-server-side-encryption-aws-kms-key-id";
+        let key_id = Some("alias/jobs".to_owned());
+        for (encryption, kind, key) in [
+            (None, None, None),
+            (Some(Encryption::Aes256), Some("AES256"), None),
+            (Some(Encryption::Kms { key_id: None }), Some("aws:kms"), None),
+            (Some(Encryption::Kms { key_id: key_id.clone() }), Some("aws:kms"), Some("alias/jobs")),
+            (Some(Encryption::KmsTwice { key_id }), Some("aws:kms:dsse"), Some("alias/jobs")),
+        ] {
+            let done = || Answer::new(200, "").with("etag", "\"2\"");
+            let met = refused(409, "ConditionalRequestConflict");
+            let connection =
+                Canned::new([done(), done(), met, done(), object().with("date", "Wed, 21 Oct 2015 07:28:30 GMT")]);
+            let plain = Arc::new(S3Store::new(connection.s3(), "bucket", "jobs")) as Arc<dyn ObjectStore>;
+            let store = encryption.as_ref().map_or(Ok(Arc::clone(&plain)), |wanted| plain.encrypting(wanted)).unwrap();
+
+            for mode in [PutMode::Create, PutMode::Overwrite, replace()] {
+                store.put("a", Bytes::new(), mode).await.unwrap();
+            }
+            store.get("a").await.unwrap();
+
+            let sent = |value: Option<&str>| [vec![value.map(str::to_owned); 4], vec![None]].concat();
+            assert_eq!(connection.sent_header(KIND), sent(kind), "{encryption:?}, and S3 refuses it on a read");
+            assert_eq!(connection.sent_header(KEY), sent(key), "{encryption:?}");
         }
     }
 

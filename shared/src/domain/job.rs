@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 
 use super::cost::TableSize;
 use super::decide::Policy;
+use super::encryption::Encryption;
 use super::key::KeySchema;
 use super::sample::Sample;
 use super::segment::{SegmentSet, strided};
@@ -302,6 +303,9 @@ pub struct Manifest {
     /// By slave, how it is held against the master; manifests of older versions have none, and mean `lookup`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub strategies: Vec<Strategy>,
+    /// How every object of the job is encrypted; by the bucket's default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
     /// The settings.
     pub sync: SyncSettings,
 }

@@ -436,6 +436,7 @@ mod tests {
             slaves: vec![side("us-east-1:looked-up", 100), side("us-east-1:paired", 0)],
             key_schema: KeySchema { partition: KeyAttribute { name: "id".to_owned(), kind: KeyType::S }, sort: None },
             total_segments: 10,
+            encryption: None,
             only_segments: Some("0-4".parse().unwrap()),
             sample: Some(Sample { fraction: 0.5.try_into().unwrap(), of: 10 }),
             starting_keys: BTreeMap::new(),

@@ -7,8 +7,25 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::job_id::check_job_id;
+use super::segment::MAX_SEGMENTS;
+
 /// The message version that this program reads and writes.
 pub const MESSAGE_VERSION: u32 = 1;
+
+/// Most slaves of one job: far above any use, and a bound for what a message may say.
+pub const MAX_SLAVES: usize = 1000;
+
+/// Longest message that is read; the longest of ours, with a key of 3 KB, is far shorter.
+const MAX_BODY: usize = 64 * 1024;
+
+/// Longest URL of a manifest that is read; a bucket's name and an object's key have 1,087 bytes together.
+///
+/// Source: Amazon S3 User Guide, "Bucket naming rules" and "Creating object key names".
+const MAX_URL: usize = 4096;
+
+/// Most characters of a bad message that an error repeats.
+const MAX_QUOTED: usize = 200;
 
 /// Which table a unit scans: the master, or one slave in search of extra items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -44,7 +61,8 @@ impl FromStr for Pass {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let slave = || text.strip_prefix("slave-").filter(|n| !n.starts_with('+')).and_then(|n| n.parse().ok());
+        let number = |digits: &str| digits.parse().ok().filter(|n: &usize| *n < MAX_SLAVES && n.to_string() == digits);
+        let slave = || text.strip_prefix("slave-").and_then(number);
         match text {
             "master" => Ok(Self::Master),
             _ => slave().map(Self::Slave).ok_or_else(|| format!("unknown pass `{text}`")),
@@ -115,6 +133,9 @@ pub struct WorkMessage {
 /// A message that no worker of this version can do; it belongs in the dead-letter queue.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadMessage {
+    /// It is longer than any message of dynamend.
+    #[error("the message has {0} bytes, and {MAX_BODY} are the most that a worker reads")]
+    TooLong(usize),
     /// It is no JSON.
     #[error("the message is not JSON: {0}")]
     NotJson(String),
@@ -135,18 +156,31 @@ impl WorkMessage {
     /// # Errors
     /// `BadMessage`; the message must then not be deleted.
     pub fn parse(body: &str) -> Result<Self, BadMessage> {
+        if body.len() > MAX_BODY {
+            return Err(BadMessage::TooLong(body.len()));
+        }
         let json: Json = serde_json::from_str(body).map_err(|error| BadMessage::NotJson(error.to_string()))?;
         match json.get("version") {
             Some(version) if version.as_u64() == Some(u64::from(MESSAGE_VERSION)) => {}
-            Some(version) => return Err(BadMessage::UnknownVersion(version.to_string())),
+            Some(version) => return Err(BadMessage::UnknownVersion(quoted(&version.to_string()))),
             None => return Err(BadMessage::Malformed("`version` is missing".to_owned())),
         }
         match json.pointer("/unit/kind").and_then(Json::as_str) {
             Some("scan") | None => {}
-            Some(kind) => return Err(BadMessage::UnknownKind(kind.to_owned())),
+            Some(kind) => return Err(BadMessage::UnknownKind(quoted(kind))),
         }
-        let message: Self = serde_json::from_value(json).map_err(|error| BadMessage::Malformed(error.to_string()))?;
+        let message: Self =
+            serde_json::from_value(json).map_err(|error| BadMessage::Malformed(quoted(&error.to_string())))?;
         let Task::Scan { segment, total_segments, .. } = message.unit;
+        check_job_id(&message.job)
+            .map_err(|bad| BadMessage::Malformed(format!("`{}` is no id of a job: {bad}", quoted(&message.job))))?;
+        if message.manifest.len() > MAX_URL || message.manifest.chars().any(char::is_control) {
+            let url = quoted(&message.manifest);
+            return Err(BadMessage::Malformed(format!("`{url}` is no URL of a manifest")));
+        }
+        if !(1..=MAX_SEGMENTS).contains(&total_segments) {
+            return Err(BadMessage::Malformed(format!("{total_segments} segments, of {MAX_SEGMENTS} at most")));
+        }
         if segment >= total_segments {
             return Err(BadMessage::Malformed(format!("segment {segment} of {total_segments}")));
         }
@@ -166,6 +200,16 @@ impl WorkMessage {
             Task::Scan { pass, segment, .. } => Unit { pass, segment },
         }
     }
+}
+
+/// What a message says, fit for one line of a log.
+fn quoted(text: &str) -> String {
+    let shown: String = text.chars().take(MAX_QUOTED).flat_map(escaped).collect();
+    if text.chars().nth(MAX_QUOTED).is_none() { shown } else { format!("{shown}…") }
+}
+
+fn escaped(c: char) -> Box<dyn Iterator<Item = char>> {
+    if c.is_control() { Box::new(c.escape_default()) } else { Box::new(std::iter::once(c)) }
 }
 
 #[cfg(test)]
@@ -208,6 +252,50 @@ mod tests {
         ] {
             let error = WorkMessage::parse(&body).unwrap_err().to_string();
             assert!(error.contains(word), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_would_become_a_path_or_a_number_is_held_to_its_bounds() {
+        let id = "\"job\": \"20261120T231500Z-7f3a\"";
+        let url = "s3://bucket/prefix/jobs/20261120T231500Z-7f3a/manifest.json";
+        let pass = |pass: &str| EXAMPLE.replace("\"master\"", &format!("\"{pass}\""));
+        assert_eq!(WorkMessage::parse(&pass("slave-999")).unwrap().work_unit().pass, Pass::Slave(999));
+        for (body, word) in [
+            (EXAMPLE.replace(id, r#""job": "../x""#), "`../x` is no id of a job"),
+            (EXAMPLE.replace(id, r#""job": "a/b""#), "no id of a job"),
+            (EXAMPLE.replace(id, r#""job": """#), "no id of a job"),
+            (EXAMPLE.replace(url, &format!("s3://b/{}/jobs/J/manifest.json", "a".repeat(MAX_URL))), "no URL"),
+            (EXAMPLE.replace(url, "s3://b\\u001b[31m/jobs/J/manifest.json"), "no URL"),
+            (pass("slave-1000"), "unknown pass"),
+            (pass("slave-18446744073709551615"), "unknown pass"),
+            (pass("slave-01"), "unknown pass"),
+            (pass("slave-+1"), "unknown pass"),
+            (pass("slave--1"), "unknown pass"),
+            (pass("slave-0/../.."), "unknown pass"),
+            (EXAMPLE.replace(": 64", ": 4294967295"), "4294967295 segments"),
+            (EXAMPLE.replace(": 3,", ": -1,"), "-1"),
+            (EXAMPLE.replace(": 3,", ": 4294967296,"), "4294967296"),
+            (format!("{EXAMPLE}{}", " ".repeat(MAX_BODY)), "bytes"),
+            (format!("{}1", "[".repeat(MAX_BODY - 1)), "not JSON"),
+        ] {
+            let error = WorkMessage::parse(&body).unwrap_err().to_string();
+            assert!(error.contains(word), "{word}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_error_repeats_a_bad_message_on_one_line_and_not_at_length() {
+        let long = "x".repeat(10_000);
+        for (old, new) in [
+            ("\"scan\"", format!(r#""{long}""#)),
+            ("\"version\": 1", format!(r#""version": "{long}""#)),
+            ("\"20261120T231500Z-7f3a\",", format!(r#""{long}","#)),
+            ("\"scan\"", r#""a\nb\u001b[31m""#.to_owned()),
+            ("\"master\"", r#""a\nb\u001b[31m""#.to_owned()),
+        ] {
+            let error = WorkMessage::parse(&EXAMPLE.replace(old, &new)).unwrap_err().to_string();
+            assert!(error.len() < 500 && !error.contains(char::is_control), "{error:?}");
         }
     }
 }

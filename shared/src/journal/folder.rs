@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::failure::JournalError;
+use super::objects::JobObjects;
 use super::parts::unpack;
 use crate::domain::checkpoint::{CHECKPOINT_VERSION, Checkpoint, State};
 use crate::domain::discrepancy::Discrepancy;
@@ -35,7 +36,7 @@ const CLOCK_RESOLUTION: SignedDuration = SignedDuration::from_secs(1);
 /// One job's folder.
 #[derive(Clone)]
 pub struct Journal {
-    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) store: JobObjects,
     pub(super) job: String,
 }
 
@@ -65,7 +66,7 @@ impl Journal {
     /// The folder of a job, which need not be there yet.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, job: &str) -> Self {
-        Self { store, job: job.to_owned() }
+        Self { store: JobObjects::new(store, format!("jobs/{job}/manifest.json")), job: job.to_owned() }
     }
 
     /// The URL of the manifest, as messages carry it.
@@ -80,6 +81,7 @@ impl Journal {
     /// `JobExists` when the id is taken; nothing is changed then.
     pub async fn create(&self, manifest: &Manifest) -> Result<(), JournalError> {
         let body = self.to_json("manifest.json", manifest)?;
+        self.store.learn(manifest.encryption.as_ref());
         match self.store.put(&self.key("manifest.json"), body, PutMode::Create).await {
             Ok(_) => Ok(()),
             // A repeated request may meet what its first try created.
@@ -99,7 +101,10 @@ impl Journal {
         let key = self.key("manifest.json");
         let no_such_job = || JournalError::NoSuchJob { job: self.job.clone(), url: self.store.url(&key) };
         let object = self.get(&key).await?.ok_or_else(no_such_job)?;
-        self.versioned(&key, &object, MANIFEST_VERSION)
+        let manifest: Manifest = self.versioned(&key, &object, MANIFEST_VERSION)?;
+        manifest.check().map_err(|bad| JournalError::Damaged { url: self.store.url(&key), what: bad.to_string() })?;
+        self.store.learn(manifest.encryption.as_ref());
+        Ok(manifest)
     }
 
     /// What the user last asked of the job.
@@ -215,6 +220,10 @@ impl Journal {
     pub(super) async fn lines<T: DeserializeOwned>(&self, unit: Unit, name: &str) -> Result<Vec<T>, JournalError> {
         let key = self.unit_key(unit, name);
         let damaged = |what: String| JournalError::Damaged { url: self.store.url(&key), what };
+        // The name comes from a checkpoint, and must not lead out of the unit's folder.
+        if !is_plain_name(name) {
+            return Err(damaged("a checkpoint names it, and no part has such a name".to_owned()));
+        }
         let object = self.get(&key).await?;
         let object = object.ok_or_else(|| damaged("it is gone, though a checkpoint names it".to_owned()))?;
         unpack(&object.body).map_err(damaged)
@@ -259,6 +268,10 @@ impl Journal {
         serde_json::from_slice(&object.body)
             .map_err(|error| JournalError::Damaged { url: self.store.url(key), what: error.to_string() })
     }
+}
+
+fn is_plain_name(name: &str) -> bool {
+    !name.starts_with('.') && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
 /// How long a running unit's lease still lasts; zero or less when it is over or there is none.

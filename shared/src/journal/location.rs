@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::domain::job_id::check_job_id;
+
 /// A place where jobs live.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum StoreUrl {
@@ -84,8 +86,11 @@ pub fn manifest_location(url: &str) -> Result<(StoreUrl, String), BadLocation> {
     let folder = url.strip_suffix("/manifest.json").ok_or_else(bad)?;
     let (above, job) = folder.rsplit_once('/').ok_or_else(bad)?;
     let root = above.strip_suffix("/jobs").ok_or_else(bad)?;
-    if job.is_empty() || root.is_empty() {
+    if root.is_empty() {
         return Err(bad());
+    }
+    if check_job_id(job).is_err() {
+        return Err(BadLocation { text: url.to_owned(), what: "its last folder has no job's id for a name" });
     }
     let root = if Path::new(root).has_root() || root.contains(':') { root.parse()? } else { return Err(bad()) };
     Ok((root, job.to_owned()))
@@ -125,6 +130,10 @@ mod tests {
             "s3://b/J/manifest.json",
             "s3://b/jobs/J/other.json",
             "jobs/J/manifest.json",
+            "s3://b/jobs//manifest.json",
+            "s3://b/jobs/../manifest.json",
+            "s3://b/jobs/J K/manifest.json",
+            "file:///tmp/jobs/%2e%2e/manifest.json",
         ] {
             assert!(manifest_location(url).is_err(), "{url}");
         }

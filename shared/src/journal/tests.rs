@@ -34,7 +34,10 @@ fn folder() -> (Arc<MemoryStore>, Journal) {
 }
 
 fn faulty(store: &Arc<MemoryStore>, plan: FaultPlan) -> Journal {
-    Journal::new(Arc::new(FaultyStore::new(Arc::clone(store) as Arc<dyn ObjectStore>, plan)), "J")
+    let journal = Journal::new(Arc::new(FaultyStore::new(Arc::clone(store) as Arc<dyn ObjectStore>, plan)), "J");
+    // Whoever works on a job has read its manifest; these tests count the calls that come after.
+    journal.store.learn(None);
+    journal
 }
 
 fn manifest() -> Manifest {
@@ -48,6 +51,7 @@ fn manifest() -> Manifest {
         slaves: vec![side("us-east-1:slave")],
         key_schema: contract::table::schema(),
         total_segments: 8,
+        encryption: None,
         only_segments: None,
         sample: None,
         starting_keys: Default::default(),
@@ -618,5 +622,34 @@ impl ObjectStore for Dawdling {
 
     async fn list(&self, prefix: &str) -> Result<Listing, Failure> {
         self.store.list(prefix).await
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_beyond_its_bounds_is_damaged_and_one_within_them_is_not() {
+    let (store, journal) = folder();
+    journal.create(&manifest()).await.unwrap();
+    assert_eq!(journal.manifest().await.unwrap(), manifest());
+    let endless = Manifest { total_segments: u32::MAX, ..manifest() };
+    let body = serde_json::to_vec(&endless).unwrap();
+    store.put("jobs/J/manifest.json", body.into(), PutMode::Overwrite).await.unwrap();
+
+    let refused = journal.manifest().await.unwrap_err();
+
+    assert!(matches!(&refused, JournalError::Damaged { what, .. } if what.contains("total_segments")), "{refused}");
+}
+
+#[tokio::test]
+async fn a_checkpoint_names_no_file_outside_its_folder() {
+    let (store, journal) = folder();
+    own(&journal).await.finish(step("z", &["a"])).await.unwrap();
+    let part = journal.view(UNIT).await.unwrap().unwrap().checkpoint.parts.remove(0);
+    let body = store.get(&format!("jobs/J/units/{UNIT}/{part}")).await.unwrap().unwrap().body;
+    store.put("jobs/J/secret.jsonl.gz", body, PutMode::Create).await.unwrap();
+    assert_eq!(journal.part(UNIT, &part).await.unwrap().len(), 1);
+
+    for name in ["../../secret.jsonl.gz", "a/../../../secret.jsonl.gz", "a/b", "..", ".tmp", "a\\b", "a%2fb"] {
+        let refused = journal.part(UNIT, name).await.unwrap_err();
+        assert!(matches!(&refused, JournalError::Damaged { what, .. } if what.contains("no part has")), "{refused}");
     }
 }

@@ -19,6 +19,7 @@ use super::objects::{Listing, Object, ObjectStore, PutMode, Version};
 use super::queue::{Delivery, Unsent, WorkQueue};
 use super::table::{Batch, Description, GetRequest, Got, Page, ScanRequest, Table, WriteAnswer};
 use crate::domain::condition::{Condition, Write};
+use crate::domain::encryption::Encryption;
 
 /// Mixed into the seed with the number of a call, so that neighbouring calls have nothing in common.
 const CALL_STRIDE: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -357,6 +358,10 @@ impl ObjectStore for FaultyStore {
     async fn delete(&self, key: &str) -> Result<(), Failure> {
         let call = self.plan.begin("DeleteObject").await;
         self.plan.end(call, self.inner.delete(key)).await
+    }
+
+    fn encrypting(&self, encryption: &Encryption) -> Result<Arc<dyn ObjectStore>, Failure> {
+        Ok(Arc::new(Self { inner: self.inner.encrypting(encryption)?, plan: self.plan.clone() }))
     }
 
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, Failure> {

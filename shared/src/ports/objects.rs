@@ -1,10 +1,13 @@
 //! The port to a store of small objects with conditional writes: S3, or a directory.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::failure::Failure;
+use super::failure::{Failure, FailureKind};
+use crate::domain::encryption::Encryption;
 
 /// Names one version of an object; equal versions have equal content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +74,12 @@ pub trait ObjectStore: Send + Sync {
 
     /// Deletes an object; deleting what is not there is a success.
     async fn delete(&self, key: &str) -> Result<(), Failure>;
+
+    /// The same store, encrypting what is put as asked; `Invalid` for one that cannot.
+    fn encrypting(&self, encryption: &Encryption) -> Result<Arc<dyn ObjectStore>, Failure> {
+        let message = format!("only S3 encrypts with {}", encryption.name());
+        Err(Failure { kind: FailureKind::Invalid, operation: "Encrypt", resource: self.url(""), message })
+    }
 
     /// The names of the folders right below `prefix` (which ends in `/`), sorted.
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, Failure>;

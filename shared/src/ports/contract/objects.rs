@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::join_all;
 
+use crate::domain::encryption::Encryption;
 use crate::ports::failure::{Failure, FailureKind};
 use crate::ports::objects::{ObjectStore, PutMode, Version};
 
@@ -32,6 +33,19 @@ pub async fn objects<T: ObjectStore>(fresh: impl AsyncFn() -> T) {
     big_bodies_arrive_whole(&fresh().await).await;
     an_object_is_read_after_it_was_put(&fresh().await).await;
     urls_end_in_the_key(&fresh().await).await;
+    a_store_encrypts_or_says_that_it_cannot(&fresh().await).await;
+}
+
+/// The encrypting store has the same objects; one that cannot encrypt says so before anything is put.
+pub async fn a_store_encrypts_or_says_that_it_cannot(store: &dyn ObjectStore) {
+    match store.encrypting(&Encryption::Aes256) {
+        Err(refused) => assert_eq!(refused.kind, FailureKind::Invalid, "{refused}"),
+        Ok(encrypting) => {
+            let version = put(&*encrypting, "secret", PutMode::Create).await.unwrap();
+            assert_holds(store, "secret", &version).await;
+            assert_eq!(encrypting.url("a"), store.url("a"), "it is the same store");
+        }
+    }
 }
 
 /// An object that nobody put is not there, and its folder is empty.

@@ -1,0 +1,131 @@
+//! What must hold of a manifest beyond its form, so that no number in it can lead whoever reads it astray.
+
+use super::job::{Confirm, MAX_KEYS_PER_GET, Manifest};
+use super::job_id::{BadJobId, check_job_id};
+use super::segment::{MAX_SEGMENTS, SegmentSet};
+use super::unit::MAX_SLAVES;
+
+/// Most items per Scan page that can be asked for; a page ends at 1 MB in any case.
+const MAX_SCAN_LIMIT: u32 = 1_000_000;
+
+/// Most times that one request is tried again.
+const MAX_RETRIES: u32 = 1000;
+
+/// Longest base of the delay between tries.
+const MAX_RETRY_DELAY_BASE_MS: u64 = 60_000;
+
+/// Longest time before the second look: a day.
+const MAX_CONFIRM_DELAY_MS: u64 = 86_400_000;
+
+/// A manifest that no job can have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadManifest {
+    /// Its id cannot be the name of a folder.
+    #[error("`{0}` is no id of a job: {BadJobId}")]
+    JobId(String),
+    /// A number is beyond its bounds.
+    #[error("`{name}` is {value}, and has to be {bounds}")]
+    OutOfBounds {
+        /// Which.
+        name: &'static str,
+        /// What it is.
+        value: u64,
+        /// What it could be.
+        bounds: String,
+    },
+}
+
+impl Manifest {
+    /// Refuses what no job can have. Whoever makes or reads a manifest asks this first.
+    ///
+    /// # Errors
+    /// `BadManifest`.
+    pub fn check(&self) -> Result<(), BadManifest> {
+        check_job_id(&self.job).map_err(|BadJobId| BadManifest::JobId(self.job.clone()))?;
+        let last_segment = u64::from(self.total_segments).saturating_sub(1);
+        let slaves = self.slaves.len() as u64;
+        let highest = self.only_segments.as_ref().map_or(0, SegmentSet::highest);
+        let last_start = self.starting_keys.keys().max().copied().unwrap_or(0);
+        let settings = &self.sync;
+        let confirm_delay = match settings.confirm {
+            Confirm::AfterMillis(delay) => delay,
+            Confirm::Never => 0,
+        };
+        for (name, value, least, most) in [
+            ("slaves", slaves, 1, MAX_SLAVES as u64),
+            ("total_segments", self.total_segments.into(), 1, MAX_SEGMENTS.into()),
+            ("only_segments", highest.into(), 0, last_segment),
+            ("starting_keys", last_start.into(), 0, last_segment),
+            ("strategies", self.strategies.len() as u64, 0, slaves),
+            ("scan_limit", settings.scan_limit.unwrap_or(1).into(), 1, MAX_SCAN_LIMIT.into()),
+            ("batch_read_limit", settings.batch_read_limit.into(), 1, MAX_KEYS_PER_GET.into()),
+            ("max_retries", settings.max_retries.into(), 0, MAX_RETRIES.into()),
+            ("retry_delay_base_ms", settings.retry_delay_base_ms, 0, MAX_RETRY_DELAY_BASE_MS),
+            ("confirm", confirm_delay, 0, MAX_CONFIRM_DELAY_MS),
+        ] {
+            if !(least..=most).contains(&value) {
+                return Err(BadManifest::OutOfBounds { name, value, bounds: format!("{least} to {most}") });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+
+    fn manifest(changes: &[(&str, Json)]) -> Manifest {
+        let side = |name: &str| json!({ "table": name });
+        let mut manifest = json!({
+            "version": 1, "job": "J", "kind": "sync", "created_at": "2026-11-20T23:15:00.000Z",
+            "master": side("us-east-1:orders"), "slaves": [side("us-east-1:copy")],
+            "key_schema": { "partition": { "name": "id", "kind": "S" }, "sort": null },
+            "total_segments": 8, "only_segments": "0-7", "starting_keys": { "7": { "id": { "S": "a" } } },
+            "strategies": ["paired"],
+            "sync": serde_json::to_value(super::super::job::SyncSettings::default()).unwrap(),
+        });
+        for (pointer, value) in changes {
+            *manifest.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value.clone();
+        }
+        serde_json::from_value(manifest).unwrap()
+    }
+
+    #[test]
+    fn what_a_plan_makes_passes() {
+        assert_eq!(manifest(&[]).check(), Ok(()));
+        let most = manifest(&[
+            ("/total_segments", MAX_SEGMENTS.into()),
+            ("/sync/max_retries", MAX_RETRIES.into()),
+            ("/sync/scan_limit", MAX_SCAN_LIMIT.into()),
+        ]);
+        assert_eq!(most.check(), Ok(()));
+    }
+
+    #[test]
+    fn numbers_that_would_keep_a_worker_busy_for_ever_and_names_that_lead_away_are_refused() {
+        for (pointer, value, word) in [
+            ("/job", json!("../x"), "no id of a job"),
+            ("/job", json!(""), "no id of a job"),
+            ("/slaves", json!([]), "`slaves`"),
+            ("/slaves", json!(vec![json!({ "table": "us-east-1:copy" }); MAX_SLAVES + 1]), "`slaves`"),
+            ("/total_segments", json!(0), "`total_segments`"),
+            ("/total_segments", json!(u32::MAX), "`total_segments`"),
+            ("/only_segments", json!("0-8"), "`only_segments`"),
+            ("/starting_keys", json!({ "8": {} }), "`starting_keys`"),
+            ("/strategies", json!(["paired", "lookup"]), "`strategies`"),
+            ("/sync/scan_limit", json!(0), "`scan_limit`"),
+            ("/sync/scan_limit", json!(u32::MAX), "`scan_limit`"),
+            ("/sync/batch_read_limit", json!(0), "`batch_read_limit`"),
+            ("/sync/batch_read_limit", json!(101), "`batch_read_limit`"),
+            ("/sync/max_retries", json!(u32::MAX), "`max_retries`"),
+            ("/sync/retry_delay_base_ms", json!(u64::MAX), "`retry_delay_base_ms`"),
+            ("/sync/confirm", json!({ "after_millis": u64::MAX }), "`confirm`"),
+        ] {
+            let refused = manifest(&[(pointer, value)]).check().unwrap_err().to_string();
+            assert!(refused.contains(word), "{pointer}: {refused}");
+        }
+    }
+}

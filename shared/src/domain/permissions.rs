@@ -1,0 +1,194 @@
+//! What each command is allowed to do at least, and needs no more than: the one list that documents and tests go by.
+//!
+//! A new call of AWS is a new line in [`permissions`]; the end-to-end tests hold the list against the calls that the
+//! programs make, and README and `infra` against the list.
+
+use super::decide::{ExtraHandling, Handling, Policy};
+
+/// Who needs the permissions, and for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum For {
+    /// `sync` without a queue; it works as a worker does.
+    Sync(Policy),
+    /// `sync --queue`, with and without `--wait`.
+    SyncQueued,
+    /// `estimate`.
+    Estimate,
+    /// `status`, with and without `--watch`.
+    Status,
+    /// `report`.
+    Report,
+    /// `jobs`.
+    Jobs,
+    /// `cancel`.
+    Cancel,
+    /// `resume` without a queue; it works as a worker does.
+    Resume(Policy),
+    /// `resume --queue`, with and without `--wait`.
+    ResumeQueued,
+    /// `dynamend-worker`.
+    Worker(Policy),
+}
+
+/// A service, as policies name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Service {
+    /// DynamoDB.
+    DynamoDb,
+    /// SQS.
+    Sqs,
+    /// S3.
+    S3,
+    /// STS.
+    Sts,
+    /// KMS.
+    Kms,
+}
+
+impl Service {
+    /// The prefix of its actions.
+    #[must_use]
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::DynamoDb => "dynamodb",
+            Self::Sqs => "sqs",
+            Self::S3 => "s3",
+            Self::Sts => "sts",
+            Self::Kms => "kms",
+        }
+    }
+}
+
+/// What an action is done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Resource {
+    /// The master table.
+    Master,
+    /// Every slave table.
+    Slaves,
+    /// The workers' queue.
+    Queue,
+    /// The objects of jobs: `STORE/jobs/*`.
+    Jobs,
+    /// Their summaries: `STORE/jobs/*/summary.json`.
+    Summaries,
+    /// The store's bucket.
+    Bucket,
+    /// A role that a side of the job names.
+    Role,
+    /// The KMS key of the queue, of the bucket or of `--sse-kms-key-id`.
+    Key,
+}
+
+/// When it is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum When {
+    /// Always.
+    Always,
+    /// When a role is named with `--role-arn` or `--slave-role-arn`; the tables are then the role's to reach.
+    RoleNamed,
+    /// When queue or bucket are encrypted with a KMS key of one's own.
+    OwnKey,
+}
+
+/// One permission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Permission {
+    /// The service.
+    pub service: Service,
+    /// The action, without the service's prefix.
+    pub action: &'static str,
+    /// What it is done to.
+    pub resource: Resource,
+    /// When it is needed.
+    pub when: When,
+}
+
+/// Everything that is needed, each once.
+#[must_use]
+pub fn permissions(purpose: For) -> Vec<Permission> {
+    use Resource::{Bucket, Jobs, Key, Master, Queue, Role, Slaves, Summaries};
+    use Service::{DynamoDb, Kms, S3, Sqs, Sts};
+    use When::{Always, OwnKey, RoleNamed};
+    let line = |service, when, resource, actions: &[&'static str]| {
+        actions.iter().map(move |&action| Permission { service, action, resource, when }).collect::<Vec<_>>()
+    };
+    let describe =
+        || [line(DynamoDb, Always, Master, &["DescribeTable"]), line(DynamoDb, Always, Slaves, &["DescribeTable"])];
+    let assume = || line(Sts, RoleNamed, Role, &["AssumeRole"]);
+    // S3 tells an object that is not there from one that is forbidden only to those who may list.
+    let read = || [line(S3, Always, Jobs, &["GetObject"]), line(S3, Always, Bucket, &["ListBucket"])];
+    let write = || line(S3, Always, Jobs, &["PutObject"]);
+    let withdraw = || line(S3, Always, Summaries, &["DeleteObject"]);
+    let enqueue = || line(Sqs, Always, Queue, &["GetQueueAttributes", "SendMessage"]);
+    let read_key = || line(Kms, OwnKey, Key, &["Decrypt"]);
+    let write_key = || line(Kms, OwnKey, Key, &["Decrypt", "GenerateDataKey"]);
+    let work = |policy: Policy| {
+        let scan = &["Scan", "BatchGetItem"];
+        let mut all = vec![assume(), write(), write_key()];
+        all.extend(describe().into_iter().chain(read()));
+        all.extend([line(DynamoDb, Always, Master, scan), line(DynamoDb, Always, Slaves, scan)]);
+        if [policy.missing, policy.differing].contains(&Handling::Repair) {
+            all.push(line(DynamoDb, Always, Slaves, &["PutItem"]));
+        }
+        if policy.extra == ExtraHandling::Delete {
+            all.push(line(DynamoDb, Always, Slaves, &["DeleteItem"]));
+        }
+        all
+    };
+    let lines: Vec<Vec<Permission>> = match purpose {
+        For::Sync(policy) => work(policy),
+        For::SyncQueued => [vec![assume(), enqueue(), write(), write_key()], describe().into(), read().into()].concat(),
+        For::Estimate => [vec![assume()], describe().into()].concat(),
+        For::Status | For::Report | For::Jobs => [vec![read_key()], read().into()].concat(),
+        For::Cancel => [vec![write(), write_key()], read().into()].concat(),
+        For::Resume(policy) => [vec![withdraw()], work(policy)].concat(),
+        For::ResumeQueued => [vec![enqueue(), write(), withdraw(), write_key()], read().into()].concat(),
+        For::Worker(policy) => {
+            let actions =
+                &["GetQueueAttributes", "ReceiveMessage", "SendMessage", "ChangeMessageVisibility", "DeleteMessage"];
+            [vec![line(Sqs, Always, Queue, actions)], work(policy)].concat()
+        }
+    };
+    let mut all: Vec<Permission> = lines.into_iter().flatten().collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn actions(purpose: For) -> Vec<String> {
+        let name = |needed: Permission| format!("{}:{}", needed.service.prefix(), needed.action);
+        permissions(purpose).into_iter().map(name).collect()
+    }
+
+    #[test]
+    fn only_who_repairs_may_write_and_only_slaves() {
+        let missing = Policy { missing: Handling::Repair, ..Policy::default() };
+        let delete = Policy { extra: ExtraHandling::Delete, ..Policy::default() };
+        for (policy, puts, deletes) in
+            [(Policy::default(), false, false), (missing, true, false), (delete, false, true)]
+        {
+            for purpose in [For::Sync(policy), For::Resume(policy), For::Worker(policy)] {
+                let actions = actions(purpose);
+                assert_eq!(actions.contains(&"dynamodb:PutItem".to_owned()), puts, "{purpose:?}");
+                assert_eq!(actions.contains(&"dynamodb:DeleteItem".to_owned()), deletes, "{purpose:?}");
+                let written = permissions(purpose).into_iter().filter(|it| it.action.ends_with("tItem"));
+                assert!(written.into_iter().all(|it| it.action == "BatchGetItem" || it.resource == Resource::Slaves));
+            }
+        }
+    }
+
+    #[test]
+    fn who_only_looks_changes_nothing() {
+        for purpose in [For::Estimate, For::Status, For::Report, For::Jobs] {
+            for action in actions(purpose) {
+                let reads = ["Describe", "Get", "List", "Decrypt", "AssumeRole"];
+                assert!(reads.iter().any(|verb| action.split(':').nth(1).unwrap().starts_with(verb)), "{action}");
+            }
+        }
+    }
+}

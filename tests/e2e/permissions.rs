@@ -1,0 +1,250 @@
+//! The list of permissions is what the programs need: every call they make is on it, and everything on it is called.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value as Json;
+use shared::domain::decide::{ExtraHandling, Handling, Policy};
+use shared::domain::permissions::{For, Permission, Resource, Service, When, permissions};
+use tests::ministack::MiniStack;
+use tests::relay::{Call, Relay};
+use tests::wait::DEADLINE;
+
+use crate::stage::{Fleet, MASTER, SLAVE, SYNC, Stage, programs};
+
+/// What is on the list though no test can make the programs need it, and why it is there all the same.
+const UNSEEN: [(&str, &str); 0] = [];
+
+const ROLE: &str = "arn:aws:iam::000000000000:role/reader";
+
+/// Flags that make a job which needs a role and a key as well.
+const ROLE_AND_KEY: [&str; 6] = ["--role-arn", ROLE, "--sse", "aws:kms", "--sse-kms-key-id", "alias/jobs"];
+
+const COMPARE: Policy = Policy { missing: Handling::Report, differing: Handling::Report, extra: ExtraHandling::Report };
+
+const REPAIR: Policy = Policy { missing: Handling::Repair, differing: Handling::Repair, extra: ExtraHandling::Delete };
+
+type Needed = BTreeSet<(Service, String, Resource)>;
+
+/// A fleet whose services note every call.
+struct Recorded {
+    fleet: Fleet,
+    tables: Relay,
+    services: Relay,
+}
+
+impl Recorded {
+    async fn new() -> Self {
+        let (stage, _) = Stage::differing(40).await;
+        let mut fleet = Fleet::around(stage, 3).await;
+        let tables = Relay::before(&fleet.stage.server.endpoint());
+        let services = Relay::before(&MiniStack::shared().endpoint());
+        fleet.stage.programs = programs().with_dynamodb(&tables.endpoint()).with_services(&services.endpoint());
+        Self { fleet, tables, services }
+    }
+
+    /// Enqueues a job, and forgets what that needed.
+    fn enqueued(&self, job: &str, more: &[&str]) {
+        self.fleet.enqueue(job, &[&ROLE_AND_KEY[..], &["--segments", "2"], more].concat());
+        let _ = self.needed();
+    }
+
+    /// Runs the coordinator on the store, without the queue.
+    fn here(&self, arguments: &[&str]) {
+        self.run(&[arguments, &["--store", &self.fleet.store]].concat());
+    }
+
+    fn queued(&self, arguments: &[&str]) {
+        self.run(&[arguments, &["--store", &self.fleet.store, "--queue", &self.fleet.queue.url]].concat());
+    }
+
+    fn run(&self, arguments: &[&str]) {
+        let finished = self.fleet.stage.programs.dynamend(arguments);
+        assert!(matches!(finished.code, Some(0 | 1)), "{arguments:?}: {}", finished.stderr);
+    }
+
+    /// What the calls since the last look needed.
+    fn needed(&self) -> Needed {
+        let tables = self.tables.take_calls().into_iter().flat_map(|call| of_table(&call));
+        let services = self.services.take_calls();
+        tables.chain(services.iter().flat_map(|call| self.of_service(call))).collect()
+    }
+
+    fn of_service(&self, call: &Call) -> Vec<(Service, String, Resource)> {
+        if let Some(action) = call.request.headers.get("x-amz-target") {
+            let action = action.strip_prefix("AmazonSQS.").unwrap_or_else(|| panic!("{action} of what?"));
+            // A batch needs the permission of its single form.
+            let action = action.strip_suffix("Batch").unwrap_or(action);
+            let asked: Json = serde_json::from_slice(&call.request.body).expect("SQS speaks JSON");
+            assert_eq!(asked["QueueUrl"], self.fleet.queue.url, "{action}");
+            return vec![(Service::Sqs, action.to_owned(), Resource::Queue)];
+        }
+        let body = String::from_utf8_lossy(&call.request.body);
+        if body.contains("Action=AssumeRole") {
+            return vec![(Service::Sts, "AssumeRole".to_owned(), Resource::Role)];
+        }
+        self.of_bucket(call)
+    }
+
+    fn of_bucket(&self, call: &Call) -> Vec<(Service, String, Resource)> {
+        let (path, query) = call.request.target.split_once('?').unwrap_or((&call.request.target, ""));
+        let bucket = format!("/{}", self.fleet.bucket.name);
+        let key = path.strip_prefix(&bucket).unwrap_or_else(|| panic!("{path} is not of this bucket"));
+        let list = (Service::S3, "ListBucket".to_owned(), Resource::Bucket);
+        if query.contains("list-type=2") {
+            return vec![list];
+        }
+        assert!(key.starts_with("/fleet/jobs/"), "{key} is not of a job");
+        let is_summary = key.ends_with("/summary.json");
+        let (action, resource) = match call.request.method.as_str() {
+            "GET" | "HEAD" => ("GetObject", Resource::Jobs),
+            "PUT" => ("PutObject", Resource::Jobs),
+            "DELETE" if is_summary => ("DeleteObject", Resource::Summaries),
+            "DELETE" => ("DeleteObject", Resource::Jobs),
+            other => panic!("{other} {key}"),
+        };
+        let mut needed = vec![(Service::S3, action.to_owned(), resource)];
+        // Without it, S3 answers 403 here, and the program takes that for what it says.
+        needed.extend((action == "GetObject" && call.status == 404).then_some(list));
+        let is_kms = |headers: &std::collections::BTreeMap<String, String>| {
+            headers.get("x-amz-server-side-encryption").is_some_and(|kind| kind.starts_with("aws:kms"))
+        };
+        // S3 asks KMS in the name of the caller.
+        let key = |action: &str| (Service::Kms, action.to_owned(), Resource::Key);
+        needed.extend(is_kms(&call.request.headers).then(|| key("GenerateDataKey")));
+        needed.extend((action == "GetObject" && is_kms(&call.answered)).then(|| key("Decrypt")));
+        needed
+    }
+}
+
+fn of_table(call: &Call) -> Vec<(Service, String, Resource)> {
+    let target = call.request.headers.get("x-amz-target").expect("DynamoDB is told what to do by a header");
+    let action = target.strip_prefix("DynamoDB_20120810.").unwrap_or_else(|| panic!("{target}"));
+    let asked: Json = serde_json::from_slice(&call.request.body).expect("DynamoDB speaks JSON");
+    let batch = asked["RequestItems"].as_object().into_iter().flatten().map(|(table, _)| table.as_str());
+    let tables: BTreeSet<&str> = asked["TableName"].as_str().into_iter().chain(batch).collect();
+    assert!(!tables.is_empty(), "{action} of no table");
+    let of = |table| if table == "orders" { Resource::Master } else { Resource::Slaves };
+    tables.into_iter().map(|table| (Service::DynamoDb, action.to_owned(), of(table))).collect()
+}
+
+/// Nothing that was needed is missing from the list, and nothing on the list was not needed.
+fn assert_listed(purpose: For, needed: &Needed) {
+    let listed = permissions(purpose);
+    let name = |it: &Permission| (it.service, it.action.to_owned(), it.resource);
+    let all: Needed = listed.iter().map(name).collect();
+    let denied: Vec<_> = needed.difference(&all).collect();
+    assert!(denied.is_empty(), "{purpose:?} would be denied {denied:?}");
+    let excused = |action: &str| UNSEEN.iter().any(|(unseen, _)| *unseen == action);
+    // A queue with a key of its own needs it too, which no call shows; so does a commit that is read back.
+    let superfluous: Vec<_> = listed
+        .iter()
+        .filter(|it| !needed.contains(&name(it)) && !excused(it.action))
+        .filter(|it| it.when != When::OwnKey || !needed.iter().any(|(service, ..)| *service == Service::Sqs))
+        .collect();
+    assert!(superfluous.is_empty(), "{purpose:?} does not need {superfluous:?}");
+}
+
+#[tokio::test]
+async fn comparing_in_one_process() {
+    let stage = Recorded::new().await;
+    for strategy in ["paired", "lookup"] {
+        stage.here(&[&SYNC[..], &ROLE_AND_KEY, &["--strategy", strategy, "--scan-for-extra"]].concat());
+    }
+    stage.here(&[&SYNC[..], &["--strategy", "lookup"]].concat());
+
+    assert_listed(For::Sync(COMPARE), &stage.needed());
+}
+
+#[tokio::test]
+async fn repairing_in_one_process() {
+    let put = Policy { extra: ExtraHandling::Ignore, ..REPAIR };
+    let missing = Policy { differing: Handling::Report, ..put };
+    let delete = Policy { extra: ExtraHandling::Delete, ..COMPARE };
+    for (flags, policy) in [
+        (&["--write-missing"][..], missing),
+        (&["--write-missing", "--write-differing"], put),
+        (&["--delete-extra"], delete),
+        (&["--repair"], REPAIR),
+    ] {
+        let stage = Recorded::new().await;
+
+        stage.here(&[&SYNC[..], &ROLE_AND_KEY, flags].concat());
+
+        assert_listed(For::Sync(policy), &stage.needed());
+    }
+}
+
+#[tokio::test]
+async fn looking_at_tables_and_jobs() {
+    let stage = Recorded::new().await;
+    stage.run(&["estimate", "-m", MASTER, "-s", SLAVE, "--role-arn", ROLE]);
+    assert_listed(For::Estimate, &stage.needed());
+    stage.enqueued("job", &[]);
+    for (command, purpose) in
+        [(&["status", "job"][..], For::Status), (&["report", "job"], For::Report), (&["jobs"], For::Jobs)]
+    {
+        stage.here(command);
+
+        assert_listed(purpose, &stage.needed());
+    }
+}
+
+#[tokio::test]
+async fn enqueueing_cancelling_and_resuming() {
+    let stage = Recorded::new().await;
+    let sync = [&SYNC[..], &ROLE_AND_KEY, &["--segments", "2", "--job-id", "job"]].concat();
+    stage.queued(&sync);
+    let mut enqueueing = stage.needed();
+    let taken = stage.fleet.dynamend(&sync);
+    assert_eq!(taken.code, Some(2), "the id is taken: {}", taken.stderr);
+    enqueueing.extend(stage.needed());
+    let waiting = [&SYNC[..], &ROLE_AND_KEY, &["--segments", "2", "--wait"]].concat();
+    let waiting = stage.fleet.spawn(&waiting);
+    // Its calls are not the coordinator's.
+    let worker = programs().with_dynamodb(&stage.fleet.stage.server.endpoint());
+    let worker = worker.with_services(&MiniStack::shared().endpoint());
+    let worker = worker.spawn_worker(&["--queue", &stage.fleet.queue.url]);
+    let waiting = waiting.wait(2 * DEADLINE);
+    worker.terminate();
+    assert_eq!(waiting.code, Some(1), "{}", waiting.stderr);
+    enqueueing.extend(stage.needed());
+    assert_listed(For::SyncQueued, &enqueueing);
+
+    stage.enqueued("first", &[]);
+    stage.here(&["cancel", "first"]);
+    assert_listed(For::Cancel, &stage.needed());
+    stage.enqueued("other", &[]);
+    stage.queued(&["resume", "other"]);
+    assert_listed(For::ResumeQueued, &stage.needed());
+    stage.enqueued("third", &["--scan-for-extra"]);
+    stage.here(&["resume", "third"]);
+    assert_listed(For::Resume(COMPARE), &stage.needed());
+    stage.enqueued("fourth", &["--repair"]);
+    stage.here(&["resume", "fourth"]);
+    assert_listed(For::Resume(REPAIR), &stage.needed());
+}
+
+#[tokio::test]
+async fn working() {
+    for (flags, policy) in [(&["--scan-for-extra"][..], COMPARE), (&["--repair"], REPAIR)] {
+        let stage = Recorded::new().await;
+        stage.fleet.queue.send("not for anybody").await;
+        stage.enqueued("job", flags);
+        // One that was received before is traded for a successor.
+        let mut receipts = Vec::new();
+        while let Some((_, receipt)) = stage.fleet.queue.receive().await {
+            receipts.push(receipt);
+        }
+        for receipt in &receipts {
+            stage.fleet.queue.give_back(receipt).await;
+        }
+
+        let worker = stage.fleet.worker(&[]);
+        stage.fleet.summary("job", 2 * DEADLINE).await;
+        worker.terminate();
+        let worker = worker.wait(DEADLINE);
+
+        assert_eq!(worker.code, Some(0), "{}", worker.stderr);
+        assert_listed(For::Worker(policy), &stage.needed());
+    }
+}
