@@ -6,6 +6,8 @@ mod completions;
 mod demo;
 mod estimate;
 mod jobs;
+mod limit;
+mod pause;
 mod report;
 mod resume;
 mod status;
@@ -30,6 +32,8 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> Result<Exit, Failure> {
         Command::Jobs(args) => jobs::run(&settings, &args).await,
         Command::Resume(args) => Box::pin(resume::run(&settings, &args, stop)).await,
         Command::Cancel(args) => cancel::run(&settings, &args.job).await,
+        Command::Pause(args) => pause::run(&settings, &args.job).await,
+        Command::Limit(args) => limit::run(&settings, &args).await,
         Command::Report(args) => report::run(&settings, &args).await,
         #[cfg(feature = "demo")]
         Command::Demo => Box::pin(demo::run(&settings, stop)).await,

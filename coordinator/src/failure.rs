@@ -32,7 +32,9 @@ impl Exit {
         match summary.state {
             JobState::Succeeded if summary.remaining() == 0 => Self::Agree,
             JobState::Succeeded => Self::Differ,
-            JobState::Failed | JobState::Cancelled | JobState::Queued | JobState::Running => Self::Incomplete,
+            JobState::Failed | JobState::Cancelled | JobState::Paused | JobState::Queued | JobState::Running => {
+                Self::Incomplete
+            }
         }
     }
 }
@@ -143,6 +145,9 @@ impl From<CannotPlan> for Failure {
             ),
             CannotPlan::NoSuchSegment { .. } => {
                 Self::usage(message, "segments are counted from 0; say how many there are with --segments")
+            }
+            CannotPlan::NotProvisioned { .. } => {
+                Self::usage(message, "say it in units per second, as in --read-capacity 500")
             }
             CannotPlan::TooFewToSample { .. } => Self::usage(message, "cut the table into more, with --segments N"),
             CannotPlan::BadStartingKey { .. } => Self::usage(

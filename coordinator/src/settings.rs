@@ -16,7 +16,7 @@ use shared::ports::objects::ObjectStore;
 use shared::ports::queue::WorkQueue;
 use shared::telemetry::{LogFormat, LogSettings};
 use worker::environment::Environment;
-use worker::plan::{Segments, SyncRequest, new_job_id};
+use worker::plan::{LimitsAsked, Segments, SyncRequest, new_job_id};
 
 use crate::cli::{
     Color, Common, CredentialArgs, LogFormatArg, MfaArgs, OutputFormat, RepairArgs, SegmentsArg, StrategyArg, SyncArgs,
@@ -163,6 +163,11 @@ impl Settings {
             only_segments: args.only_segments.clone(),
             sample: args.sample,
             starting_keys: starting_keys.into_iter().map(|(segment, key)| (segment.unwrap_or(0), key)).collect(),
+            limits: LimitsAsked {
+                read: args.limits.read_capacity,
+                write: args.limits.write_capacity,
+                max_cost: args.limits.max_cost,
+            },
             settings: sync_settings(args),
         })
     }

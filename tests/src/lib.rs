@@ -15,6 +15,7 @@ pub mod attribute;
 pub mod buckets;
 pub mod dynamodb;
 pub mod generate;
+pub mod ledger;
 pub mod ministack;
 pub mod oracle;
 pub mod process;

@@ -6,7 +6,7 @@ use shared::domain::compare::{Ignore, differing_paths};
 use shared::domain::job::Manifest;
 use shared::domain::value::Item;
 use shared::journal::{BadLocation, Journal, JournalError, manifest_location};
-use shared::pacing::Meter;
+use shared::pacing::{Meter, Pacer};
 use shared::ports::failure::Failure;
 use shared::ports::table::{Readiness, Table};
 use shared::retry::RetryPolicy;
@@ -37,6 +37,8 @@ pub struct JobContext {
     pub hooks: Arc<dyn Hooks>,
     /// The display's meter.
     pub meter: Arc<Meter>,
+    /// Holds this worker's part of the job to the job's limits.
+    pub pacer: Pacer,
 }
 
 /// Why a job cannot be worked on.
@@ -118,7 +120,9 @@ impl JobContext {
                 Readiness::NotReady(status) => Err(CannotOpen::NotReady { table: side.table.to_string(), status }),
             }
         });
-        self.tables = futures::future::try_join_all(opened).await?;
+        let opened = futures::future::try_join_all(opened).await?;
+        let numbered = opened.into_iter().zip(&sides).enumerate();
+        self.tables = numbered.map(|(number, (table, side))| self.pacer.paced(number, table, side.size)).collect();
         Ok(())
     }
 }
@@ -150,6 +154,7 @@ impl OpenJobs {
             return Err(CannotOpen::OtherJob { message: job.to_owned(), manifest: manifest.job });
         }
         Ok(JobContext {
+            pacer: Pacer::new(journal.clone(), manifest.slaves.len() + 1),
             labels: manifest.labels(),
             ignore: Ignore::new(&manifest.sync.ignore),
             retry: RetryPolicy {
@@ -184,5 +189,11 @@ impl OpenJobs {
         }
         kept.push(Arc::clone(&context));
         Ok(context)
+    }
+
+    /// The worker leaves all jobs in good order.
+    pub async fn leave(&self) {
+        let kept = self.kept.lock().await.clone();
+        futures::future::join_all(kept.iter().map(|job| job.pacer.leave())).await;
     }
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use shared::domain::cost::{Reading, TableSize, choose};
+use shared::domain::cost::{Prices, Reading, TableSize, choose};
 use shared::domain::job::{JobKind, MANIFEST_VERSION, Manifest, Side, Strategy, StrategyChoice, SyncSettings};
 use shared::domain::key::{BadKey, Key, KeySchema};
+use shared::domain::limits::{Budget, Capacity, Direction, Limits, NotProvisioned};
 use shared::domain::sample::{Fraction, Sample};
 use shared::domain::segment::{SegmentSet, planned_segments};
 use shared::ports::failure::Failure;
-use shared::ports::table::{Description, Readiness};
+use shared::ports::table::{Billing, Description, Readiness};
 
 use crate::environment::Environment;
 
@@ -42,8 +43,21 @@ pub struct SyncRequest {
     pub sample: Option<Fraction>,
     /// By segment, the key to start after, as a person typed it.
     pub starting_keys: BTreeMap<u32, String>,
+    /// What it may take.
+    pub limits: LimitsAsked,
     /// The settings.
     pub settings: SyncSettings,
+}
+
+/// The limits that are asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LimitsAsked {
+    /// Read units per second of each table.
+    pub read: Option<Capacity>,
+    /// Write units per second of each table.
+    pub write: Option<Capacity>,
+    /// Dollars for all of it.
+    pub max_cost: Option<f64>,
 }
 
 /// Why a request cannot become a job.
@@ -88,6 +102,14 @@ pub enum CannotPlan {
         /// How many there are.
         total: u32,
     },
+    /// A share of what a table is provisioned for is asked for, and it is on demand.
+    #[error("{asked} of the provisioned capacity was asked for, and table {table} is on demand: it has none")]
+    NotProvisioned {
+        /// The table.
+        table: String,
+        /// The share.
+        asked: String,
+    },
     /// There are not two segments to pick from.
     #[error("a sample needs 2 segments to pick from, and there is {of}")]
     TooFewToSample {
@@ -113,8 +135,12 @@ pub enum CannotPlan {
 /// # Errors
 /// See [`CannotPlan`].
 pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Manifest, CannotPlan> {
-    let SyncRequest { job, mut master, mut slaves, segments, only_segments, sample, starting_keys, settings } = request;
+    let SyncRequest { job, mut master, mut slaves, segments, only_segments, sample, starting_keys, limits, settings } =
+        request;
     let (of_master, of_slaves) = look_at(&master, &slaves, environment).await?;
+    let sides: Vec<(&Side, &Description)> =
+        std::iter::once((&master, &of_master)).chain(slaves.iter().zip(&of_slaves)).collect();
+    let limits = limits_of(limits, &sides)?;
     let total = match segments {
         Segments::Fixed(total) => total,
         Segments::Auto { at_once } => {
@@ -162,8 +188,45 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
         sample,
         starting_keys,
         strategies,
+        limits,
         sync: settings,
     })
+}
+
+/// The limits, table by table.
+fn limits_of(asked: LimitsAsked, sides: &[(&Side, &Description)]) -> Result<Limits, CannotPlan> {
+    let mut limits = Limits::default();
+    for (direction, capacity) in [(Direction::Read, asked.read), (Direction::Write, asked.write)] {
+        if let Some(capacity) = capacity {
+            limits.set(direction, &ceilings(capacity, direction, sides)?);
+        }
+    }
+    let prices = Prices::US_EAST_ON_DEMAND;
+    limits.budget = asked.max_cost.map(|max_cost| Budget { max_cost, prices, spent_before: 0.0 });
+    Ok(limits)
+}
+
+/// The ceilings of tables of these descriptions.
+///
+/// # Errors
+/// `NotProvisioned` when a share is asked for of a table on demand.
+pub fn ceilings(
+    capacity: Capacity,
+    direction: Direction,
+    sides: &[(&Side, &Description)],
+) -> Result<Vec<Option<f64>>, CannotPlan> {
+    let ceiling = |(side, description): &(&Side, &Description)| {
+        let provisioned = match (description.billing, direction) {
+            (Billing::OnDemand, _) => None,
+            (Billing::Provisioned { read, .. }, Direction::Read) => Some(read),
+            (Billing::Provisioned { write, .. }, Direction::Write) => Some(write),
+        };
+        capacity.resolve(provisioned).map_err(|NotProvisioned| CannotPlan::NotProvisioned {
+            table: side.table.to_string(),
+            asked: capacity.to_string(),
+        })
+    };
+    sides.iter().map(ceiling).collect()
 }
 
 /// Describes the tables, and refuses those that cannot be held against each other: master, and slaves.

@@ -19,7 +19,7 @@ use shared::journal::{Journal, StoreUrl};
 use tokio_util::sync::CancellationToken;
 use worker::embedded::Embedded;
 use worker::environment::Environment;
-use worker::plan::{Segments, SyncRequest, plan};
+use worker::plan::{LimitsAsked, Segments, SyncRequest, plan};
 
 use crate::cli::OutputFormat;
 use crate::failure::{Exit, Failure};
@@ -118,6 +118,7 @@ impl Demo {
             only_segments: None,
             sample: None,
             starting_keys: std::collections::BTreeMap::new(),
+            limits: LimitsAsked::default(),
             settings: SyncSettings {
                 policy,
                 ignore: vec!["meta.syncedAt".to_owned()],

@@ -6,9 +6,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::control::Control;
 use super::cost::TableSize;
 use super::decide::Policy;
 use super::key::KeySchema;
+use super::limits::Limits;
 use super::sample::Sample;
 use super::segment::{SegmentSet, strided};
 use super::table_ref::TableRef;
@@ -216,7 +218,7 @@ impl SyncSettings {
 }
 
 /// What was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Always [`MANIFEST_VERSION`].
     pub version: u32,
@@ -246,6 +248,9 @@ pub struct Manifest {
     /// By slave, how it is held against the master; manifests of older versions have none, and mean `lookup`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub strategies: Vec<Strategy>,
+    /// What it may take; a later `limit` wins over it.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
     /// The settings.
     pub sync: SyncSettings,
 }
@@ -255,6 +260,12 @@ impl Manifest {
     #[must_use]
     pub fn strategy(&self, slave: usize) -> Strategy {
         self.strategies.get(slave).copied().unwrap_or_default()
+    }
+
+    /// What the job may take now.
+    #[must_use]
+    pub fn limits_now<'a>(&'a self, control: &'a Control) -> &'a Limits {
+        control.limits.as_ref().unwrap_or(&self.limits)
     }
 
     /// All tables: the master, then the slaves.

@@ -53,6 +53,7 @@ fn manifest() -> Manifest {
         sample: None,
         starting_keys: Default::default(),
         strategies: Vec::new(),
+        limits: Default::default(),
         sync: SyncSettings::default(),
     }
 }
