@@ -3,6 +3,7 @@
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use shared::domain::job_id::{BadJobId, check_job_id};
+use shared::domain::limits::{Capacity, max_cost};
 use shared::domain::sample::Fraction;
 use shared::domain::segment::{MAX_SEGMENTS, SegmentSet};
 use shared::domain::table_ref::TableRef;
@@ -103,6 +104,10 @@ pub enum Command {
     Cancel(JobArg),
     /// Put back what a job's repairs overwrote or deleted, where nothing has changed since (needs `sync --undo`)
     Undo(UndoArgs),
+    /// Stop a job at its next checkpoints for a while; `resume` takes it up again
+    Pause(JobArg),
+    /// Change the limits of a job, also while it runs
+    Limit(LimitJobArgs),
     /// Show the discrepancies of a job
     Report(ReportArgs),
     /// Compare and repair two tables of an embedded DynamoDB: no AWS account needed
@@ -191,12 +196,30 @@ pub struct SyncArgs {
     /// How the job's objects are encrypted.
     #[command(flatten)]
     pub encryption: EncryptionArgs,
+    /// What the job may take.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+
     /// Whose credentials are used.
     #[command(flatten)]
     pub credentials: CredentialArgs,
     /// Codes of second factors.
     #[command(flatten)]
     pub mfa: MfaArgs,
+}
+
+/// What a job may take.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct LimitArgs {
+    /// Read units per second of each table, at most, for all workers together; or a share of its provisioned capacity
+    #[arg(long, value_name = "N|P%|none", help_heading = "Limits")]
+    pub read_capacity: Option<Capacity>,
+    /// Write units per second of each table, likewise
+    #[arg(long, value_name = "N|P%|none", help_heading = "Limits")]
+    pub write_capacity: Option<Capacity>,
+    /// Stop before reads and writes have cost more, at the price of tables on demand in US East
+    #[arg(long, value_name = "DOLLARS", value_parser = max_cost, help_heading = "Limits")]
+    pub max_cost: Option<f64>,
 }
 
 /// The tables of a comparison.
@@ -431,6 +454,24 @@ pub struct UndoArgs {
     pub mfa: MfaArgs,
 }
 
+/// Options of `limit`.
+#[derive(Debug, Args)]
+pub struct LimitJobArgs {
+    /// The job.
+    #[command(flatten)]
+    pub job: JobArg,
+    /// Read units per second of each table, a share of its provisioned capacity, or none
+    #[arg(long, value_name = "N|P%|none")]
+    pub read_capacity: Option<Capacity>,
+    /// Write units per second of each table, likewise
+    #[arg(long, value_name = "N|P%|none")]
+    pub write_capacity: Option<Capacity>,
+    /// Dollars that the job may cost from its beginning on, or none
+    #[arg(long, value_name = "DOLLARS|none", value_parser = max_cost_or_none)]
+    #[expect(clippy::option_option, reason = "not given, or lifted")]
+    pub max_cost: Option<Option<f64>>,
+}
+
 /// Options of `report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
@@ -485,6 +526,10 @@ fn capacity(text: &str) -> Result<f64, String> {
         Ok(units) if units > 0.0 && units <= 1e9 => Ok(units),
         _ => Err("read units per second are expected, such as 12000".to_owned()),
     }
+}
+
+fn max_cost_or_none(text: &str) -> Result<Option<f64>, String> {
+    if text == "none" { Ok(None) } else { max_cost(text).map(Some) }
 }
 
 /// Ids become folder names, on S3 and on disk.

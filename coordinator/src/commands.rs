@@ -6,6 +6,8 @@ mod completions;
 mod demo;
 mod estimate;
 mod jobs;
+mod limit;
+mod pause;
 mod report;
 mod resume;
 mod status;
@@ -32,6 +34,8 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> Result<Exit, Failure> {
         Command::Resume(args) => Box::pin(resume::run(&settings, &args, stop)).await,
         Command::Cancel(args) => cancel::run(&settings, &args.job).await,
         Command::Undo(args) => undo::run(&settings, &args, stop).await,
+        Command::Pause(args) => pause::run(&settings, &args.job).await,
+        Command::Limit(args) => limit::run(&settings, &args).await,
         Command::Report(args) => report::run(&settings, &args).await,
         #[cfg(feature = "demo")]
         Command::Demo => Box::pin(demo::run(&settings, stop)).await,

@@ -33,7 +33,9 @@ impl Exit {
         match summary.state {
             JobState::Succeeded if summary.remaining() == 0 => Self::Agree,
             JobState::Succeeded => Self::Differ,
-            JobState::Failed | JobState::Cancelled | JobState::Queued | JobState::Running => Self::Incomplete,
+            JobState::Failed | JobState::Cancelled | JobState::Paused | JobState::Queued | JobState::Running => {
+                Self::Incomplete
+            }
         }
     }
 }
@@ -151,6 +153,9 @@ impl From<CannotPlan> for Failure {
             CannotPlan::NoSuchSegment { .. } => {
                 Self::usage(message, "segments are counted from 0; say how many there are with --segments")
             }
+            CannotPlan::NotProvisioned { .. } => {
+                Self::usage(message, "say it in units per second, as in --read-capacity 500")
+            }
             CannotPlan::TooFewToSample { .. } => Self::usage(message, "cut the table into more, with --segments N"),
             CannotPlan::BadStartingKey { .. } => Self::usage(
                 message,
@@ -167,6 +172,7 @@ impl From<CannotOpen> for Failure {
             CannotOpen::Journal(error) => error.into(),
             CannotOpen::Port(failure) => failure.into(),
             CannotOpen::Location(error) => error.into(),
+            CannotOpen::NotAllowed(_) => Self::usage(message, "check --store"),
             CannotOpen::OtherTable { .. } => {
                 Self::failed(message, "its items are not those that the job saw; make a new job")
             }

@@ -18,7 +18,7 @@ use shared::ports::objects::ObjectStore;
 use shared::ports::queue::WorkQueue;
 use shared::telemetry::{LogFormat, LogSettings};
 use worker::environment::Environment;
-use worker::plan::{GlobalTables, Segments, SyncRequest, new_job_id};
+use worker::plan::{GlobalTables, LimitsAsked, Segments, SyncRequest, new_job_id};
 
 use crate::cli::{
     Color, Common, CredentialArgs, EncryptionArgs, LogFormatArg, MfaArgs, OutputFormat, RepairArgs, SegmentsArg,
@@ -167,6 +167,11 @@ impl Settings {
             starting_keys: starting_keys.into_iter().map(|(segment, key)| (segment.unwrap_or(0), key)).collect(),
             global_tables: if args.safety.allow_global_table { GlobalTables::Allow } else { GlobalTables::Refuse },
             encryption: self.encryption(&args.encryption)?,
+            limits: LimitsAsked {
+                read: args.limits.read_capacity,
+                write: args.limits.write_capacity,
+                max_cost: args.limits.max_cost,
+            },
             settings: sync_settings(args),
         })
     }

@@ -1,8 +1,9 @@
 //! Summaries and discrepancies as text for people.
 
 use shared::domain::discrepancy::Discrepancy;
+use shared::domain::limits::{Direction, Limits};
 use shared::domain::sample::Estimate;
-use shared::domain::summary::{JobState, SampleSummary, SlaveSummary, Summary};
+use shared::domain::summary::{JobState, SampleSummary, SlaveSummary, StoppedBy, Summary};
 use shared::domain::tally::Consumed;
 
 use crate::figures::grouped;
@@ -51,6 +52,8 @@ pub fn summary(summary: &Summary) -> String {
             lines.push(format!("{}: {} {what}", slave.table, counted(count, "item")));
         }
     }
+    lines.extend(summary.limits.as_ref().map(|limits| format!("limits: {}", limits_line(limits))));
+    lines.extend(summary.stopped_by.map(|StoppedBy::MaxCost| out_of_money(summary)));
     for slave in slaves.iter().filter(|slave| slave.gave_way > 0) {
         lines.push(format!(
             "{} of {} gave up on the paired scan and looked its keys up instead: its scan did not follow the master's",
@@ -62,6 +65,39 @@ pub fn summary(summary: &Summary) -> String {
         lines.push(format!("failed: {} segment {}: {}", error.pass, error.segment, error.error));
     }
     lines.join("\n")
+}
+
+/// `500 read units per second of each table, $2.50 in all`, or table by table where they differ.
+fn limits_line(limits: &Limits) -> String {
+    let by_direction = [Direction::Read, Direction::Write].into_iter().filter_map(|direction| {
+        let name = match direction {
+            Direction::Read => "read",
+            Direction::Write => "write",
+        };
+        let ceilings: Vec<Option<f64>> =
+            (0..limits.tables.len()).map(|table| limits.ceiling(table, direction)).collect();
+        let first = *ceilings.first()?;
+        if ceilings.iter().all(|ceiling| *ceiling == first) {
+            return first.map(|units| format!("{units} {name} units per second of each table"));
+        }
+        let each = ceilings.iter().map(|ceiling| ceiling.map_or_else(|| "none".to_owned(), |units| units.to_string()));
+        Some(format!("{} {name} units per second, table by table", each.collect::<Vec<_>>().join(", ")))
+    });
+    let budget = limits.budget.map(|budget| format!("${} in all", budget.max_cost));
+    by_direction.chain(budget).collect::<Vec<_>>().join(", ")
+}
+
+/// Why a job stopped at its price.
+fn out_of_money(summary: &Summary) -> String {
+    let Some(budget) = summary.limits.as_ref().and_then(|limits| limits.budget) else {
+        return "stopped: its budget was spent".to_owned();
+    };
+    let units = summary.consumed.values().map(|consumed| budget.prices.dollars(consumed.read, consumed.write));
+    format!(
+        "stopped by --max-cost: ${:.6} of ${} are in its checkpoints, and what is left is less than the next request may cost",
+        units.sum::<f64>(),
+        budget.max_cost
+    )
 }
 
 /// What a sample says about the whole tables.
@@ -118,7 +154,10 @@ pub fn next_step(summary: &Summary) -> Option<String> {
     match summary.state {
         JobState::Succeeded if summary.slaves.iter().all(|slave| slave.discrepancies() == 0) => None,
         JobState::Succeeded => Some(format!("the discrepancies: dynamend report {job}")),
-        JobState::Failed | JobState::Cancelled => Some(format!("to go on: dynamend resume {job}")),
+        JobState::Cancelled if summary.stopped_by.is_some() => Some(format!(
+            "to go on: dynamend limit {job} --max-cost DOLLARS, with more than before, and then dynamend resume {job}"
+        )),
+        JobState::Failed | JobState::Cancelled | JobState::Paused => Some(format!("to go on: dynamend resume {job}")),
         JobState::Queued | JobState::Running => {
             Some(format!("to follow it: dynamend status {job} --watch; if no worker has it: dynamend resume {job}"))
         }

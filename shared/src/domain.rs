@@ -7,6 +7,7 @@
 pub mod checkpoint;
 pub mod compare;
 pub mod condition;
+pub mod control;
 pub mod cost;
 pub mod decide;
 pub mod digest;

@@ -7,6 +7,7 @@ mod exact;
 mod failure;
 mod faults;
 mod killed;
+mod limits;
 mod ownership;
 mod paired;
 mod poison;

@@ -16,6 +16,7 @@ pub mod buckets;
 pub mod dynamodb;
 pub mod explore;
 pub mod generate;
+pub mod ledger;
 pub mod ministack;
 pub mod oracle;
 pub mod process;

@@ -19,10 +19,8 @@ pub enum Call {
     Table(usize, Access),
     /// An object is put under this key; told once before, and once after it was put.
     Put(When, String),
-    /// An object is read.
+    /// An object is read, or those below a prefix are listed.
     Get(String),
-    /// The objects below this prefix are listed.
-    List(String),
 }
 
 /// On which side of its effect a call is.
@@ -160,7 +158,7 @@ impl ObjectStore for WatchedStore {
     }
 
     async fn list(&self, prefix: &str) -> Result<Listing, Failure> {
-        self.watch.pass(Call::List(prefix.to_owned())).await?;
+        self.watch.pass(Call::Get(prefix.to_owned())).await?;
         self.inner.list(prefix).await
     }
 }

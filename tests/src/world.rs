@@ -27,9 +27,10 @@ use worker::consume::{DeadLetters, Drain, Settings, consume};
 use worker::context::{JobContext, OpenJobs};
 use worker::environment::Environment;
 use worker::hooks::{Hooks, NoHooks};
-use worker::plan::{GlobalTables, Segments, SyncRequest, plan};
+use worker::plan::{GlobalTables, LimitsAsked, Segments, SyncRequest, plan};
 
 use crate::generate::Pair;
+use crate::ledger::{Charging, Ledger};
 use crate::oracle::{Differences, brute_force, key_text_of_json};
 use crate::watch::{Watch, WatchedStore, WatchedTable};
 
@@ -61,6 +62,8 @@ pub struct World {
     pub tables: Vec<Arc<MemoryTable>>,
     /// Where jobs live.
     pub store: Arc<MemoryStore>,
+    /// What the tables charge.
+    pub ledger: Ledger,
 }
 
 /// A job in the world's store.
@@ -112,7 +115,7 @@ impl World {
             Arc::new(table)
         };
         let tables = items.into_iter().map(table).collect();
-        Self { schema: schema.clone(), tables, store: Arc::new(MemoryStore::new("memory")) }
+        Self { schema: schema.clone(), tables, store: Arc::new(MemoryStore::new("memory")), ledger: Ledger::default() }
     }
 
     /// One master, and one slave per pair; all pairs have the same master.
@@ -140,8 +143,17 @@ impl World {
         self.job_named(JOB, segments, settings).await
     }
 
+    /// Plans a job with these limits and creates it.
+    pub async fn limited_job(&self, segments: u32, settings: SyncSettings, limits: LimitsAsked) -> Job {
+        self.job_asked(JOB, segments, settings, limits).await
+    }
+
     /// Plans a job of this id and creates it.
     pub async fn job_named(&self, job: &str, segments: u32, settings: SyncSettings) -> Job {
+        self.job_asked(job, segments, settings, LimitsAsked::default()).await
+    }
+
+    async fn job_asked(&self, job: &str, segments: u32, settings: SyncSettings, limits: LimitsAsked) -> Job {
         let side =
             |name: String| Side::new(name.parse().expect("it is a name"), shared::domain::job::Access::default());
         let request = SyncRequest {
@@ -154,6 +166,7 @@ impl World {
             starting_keys: BTreeMap::new(),
             global_tables: GlobalTables::default(),
             encryption: None,
+            limits,
             settings,
         };
         let manifest = plan(request, &self.environment(&Worker::default())).await.expect("it can be planned");
@@ -172,11 +185,11 @@ impl World {
         let tables: Vec<Arc<dyn Table>> = (0..)
             .zip(&self.tables)
             .map(|(number, table)| {
+                let ledger = self.ledger.clone();
+                let table: Arc<dyn Table> = Arc::new(Charging { inner: Arc::clone(table) as _, number, ledger });
                 let inner: Arc<dyn Table> = match &worker.watch {
-                    None => Arc::clone(table) as _,
-                    Some(watch) => {
-                        Arc::new(WatchedTable { inner: Arc::clone(table) as _, number, watch: watch.clone() })
-                    }
+                    None => table,
+                    Some(watch) => Arc::new(WatchedTable { inner: table, number, watch: watch.clone() }),
                 };
                 Arc::new(FaultyTable::new(inner, worker.faults.clone())) as Arc<dyn Table>
             })

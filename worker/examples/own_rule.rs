@@ -26,7 +26,7 @@ use shared::ports::table::Table;
 use worker::embedded::Embedded;
 use worker::environment::Environment;
 use worker::hooks::Hooks;
-use worker::plan::{GlobalTables, Segments, SyncRequest, new_job_id};
+use worker::plan::{GlobalTables, LimitsAsked, Segments, SyncRequest, new_job_id};
 
 /// Prices that differ by no more than this count as equal.
 const TOLERANCE: f64 = 0.005;
@@ -91,6 +91,7 @@ pub(crate) async fn run() -> Result<Told, Box<dyn Error>> {
         starting_keys: Default::default(),
         global_tables: GlobalTables::default(),
         encryption: None,
+        limits: LimitsAsked::default(),
         settings: SyncSettings {
             policy: Policy { missing: Handling::Repair, differing: Handling::Repair, ..Policy::default() },
             // Nothing is in flight between two tables in memory.

@@ -76,7 +76,7 @@ impl Completion {
             }
             None => {
                 self.lock().remove(&job.manifest_url);
-                let summary = fold.finish(job.journal.wish().await?);
+                let summary = fold.finish(&job.journal.control().await?);
                 job.journal.write_summary(&summary).await?;
                 tracing::info!(job = job.manifest.job, state = summary.state.name(), "job ended");
             }

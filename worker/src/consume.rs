@@ -116,6 +116,7 @@ pub async fn consume(
         tracing::warn!(tasks = work.len(), "the grace time is over; the work in hand is dropped");
         work.shutdown().await;
     }
+    hand.executor.jobs.leave().await;
     received
 }
 

@@ -7,7 +7,7 @@ use shared::domain::job::Manifest;
 use shared::domain::mend::Rules;
 use shared::domain::value::Item;
 use shared::journal::{AllowedStores, BadLocation, Journal, JournalError, NotAllowed, manifest_location};
-use shared::pacing::Meter;
+use shared::pacing::{Meter, Pacer};
 use shared::ports::failure::Failure;
 use shared::ports::table::{Readiness, Table};
 use shared::retry::RetryPolicy;
@@ -40,6 +40,8 @@ pub struct JobContext {
     pub hooks: Arc<dyn Hooks>,
     /// The display's meter.
     pub meter: Arc<Meter>,
+    /// Holds this worker's part of the job to the job's limits.
+    pub pacer: Pacer,
 }
 
 /// Why a job cannot be worked on.
@@ -128,7 +130,9 @@ impl JobContext {
                 Readiness::NotReady(status) => Err(CannotOpen::NotReady { table: side.table.to_string(), status }),
             }
         });
-        self.tables = futures::future::try_join_all(opened).await?;
+        let opened = futures::future::try_join_all(opened).await?;
+        let numbered = opened.into_iter().zip(&sides).enumerate();
+        self.tables = numbered.map(|(number, (table, side))| self.pacer.paced(number, table, side.size)).collect();
         Ok(())
     }
 }
@@ -178,6 +182,7 @@ impl OpenJobs {
             return Err(CannotOpen::OtherJob { message: job.to_owned(), manifest: manifest.job });
         }
         Ok(JobContext {
+            pacer: Pacer::new(journal.clone(), manifest.slaves.len() + 1),
             labels: manifest.labels(),
             ignore: Ignore::new(&manifest.sync.ignore),
             rules: Rules {
@@ -221,5 +226,11 @@ impl OpenJobs {
         }
         kept.push(Arc::clone(&context));
         Ok(context)
+    }
+
+    /// The worker leaves all jobs in good order.
+    pub async fn leave(&self) {
+        let kept = self.kept.lock().await.clone();
+        futures::future::join_all(kept.iter().map(|job| job.pacer.leave())).await;
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::domain::control::{Control, Wish};
 use shared::domain::key::Key;
-use shared::domain::summary::Wish;
 use shared::domain::unit::{Unit, WorkMessage};
 use shared::journal::{Acquired, GivenUp, JournalError, OwnedUnit};
 use shared::ports::failure::{Failure, FailureKind};
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::{CannotOpen, JobContext, OpenJobs};
 use crate::jobs::sync::{self, Ended, Stuck};
 
-/// How often a running unit looks whether its job was cancelled.
+/// How often a running unit looks what is asked of its job.
 const LOOK_AT_WISH_EVERY: Duration = Duration::from_secs(5);
 
 /// How long one delivery is held at most. SQS ends a delivery 12 hours after its receipt, however often its
@@ -105,9 +105,9 @@ impl Executor {
             tracing::error!(job = message.job, %unit, why, "a message is refused; it is left for the dead-letter queue");
             return Ending::DeadLetter.into();
         }
-        match job.journal.wish().await {
-            Ok(Wish::Run) => {}
-            Ok(Wish::Cancel) => return Ending::Settle.into(),
+        match job.journal.control().await {
+            Ok(control) if control.wish == Wish::Run => heed(job, &control),
+            Ok(_) => return Ending::Settle.into(),
             Err(error) => return self.journal_failed(unit, &error).into(),
         }
         let start = message.start.get(&job.labels[unit.pass.scanned_table()]);
@@ -171,10 +171,13 @@ impl Executor {
         tracing::info!(job = job.manifest.job, %unit, "unit taken");
         let halt = self.stop.child_token();
         let started = Instant::now();
+        let running = job.pacer.begin();
         let result = tokio::select! {
             result = sync::run(job, owned, &halt) => result,
             () = self.keep(job, owned, unit, delivery, &halt) => Err(JournalError::Lost { unit }.into()),
+            () = self.refuse_to_wait(job) => Err(JournalError::Lost { unit }.into()),
         };
+        drop(running);
         let seconds = started.elapsed().as_secs_f64();
         match result {
             Ok(Ended::Done) => {
@@ -182,15 +185,11 @@ impl Executor {
                 job.meter.add_ended_unit();
                 Executed { ending: Ending::Settle, ended: Some(Arc::clone(job)) }
             }
-            Ok(Ended::Stopped) => {
-                let released = owned.release().await;
-                let cancelled = job.journal.wish().await.is_ok_and(|wish| wish == Wish::Cancel);
-                match (released, cancelled) {
-                    (Err(error), _) => self.journal_failed(unit, &error),
-                    (Ok(()), true) => Ending::Settle,
-                    (Ok(()), false) => Ending::Successor(Duration::ZERO),
-                }
-                .into()
+            Ok(Ended::Stopped) => self.give_back(job, owned, unit).await.into(),
+            Err(Stuck::Port(failure)) if failure.kind == FailureKind::Halted => {
+                // What was not committed is done again by whoever takes the unit up, as after a crash.
+                tracing::info!(job = job.manifest.job, %unit, "the unit stops for want of capacity");
+                self.give_back(job, owned, unit).await.into()
             }
             Err(Stuck::Journal(JournalError::Lost { .. })) => {
                 tracing::warn!(job = job.manifest.job, %unit, "the unit was lost to another worker");
@@ -210,6 +209,34 @@ impl Executor {
         }
     }
 
+    /// Gives a unit back at its last commit, and says what becomes of its message.
+    async fn give_back(&self, job: &JobContext, owned: &OwnedUnit, unit: Unit) -> Ending {
+        let spend_no_more = |control: &mut Control| {
+            if control.wish == Wish::Run {
+                control.wish = Wish::Spent;
+            }
+        };
+        if job.pacer.is_spent()
+            && let Err(error) = job.journal.change_control(spend_no_more).await
+        {
+            tracing::warn!(job = job.manifest.job, %error, "the other workers could not be told to stop");
+        }
+        let released = owned.release().await;
+        let is_to_run = job.journal.control().await.map_or(true, |control| control.wish == Wish::Run);
+        match (released, is_to_run) {
+            (Err(error), _) => self.journal_failed(unit, &error),
+            (Ok(()), false) => Ending::Settle,
+            (Ok(()), true) => Ending::Successor(Duration::ZERO),
+        }
+    }
+
+    /// Once the worker is to stop, has requests refused that wait for capacity. Never returns.
+    async fn refuse_to_wait(&self, job: &JobContext) {
+        self.stop.cancelled().await;
+        job.pacer.stop();
+        std::future::pending().await
+    }
+
     /// Keeps the unit's lease and the message's visibility; returns when either is lost.
     async fn keep(
         &self,
@@ -224,7 +251,11 @@ impl Executor {
         let mut renewed = taken;
         loop {
             tokio::time::sleep(every.min(LOOK_AT_WISH_EVERY)).await;
-            if taken.elapsed() >= LONGEST_HOLD || job.journal.wish().await.is_ok_and(|wish| wish == Wish::Cancel) {
+            let control = job.journal.control().await;
+            if let Ok(control) = &control {
+                heed(job, control);
+            }
+            if taken.elapsed() >= LONGEST_HOLD || control.is_ok_and(|control| control.wish != Wish::Run) {
                 halt.cancel();
             }
             if renewed.elapsed() < every {
@@ -280,6 +311,12 @@ impl Executor {
         tracing::error!(%unit, %error, "the job's folder failed");
         ending_of(error.may_pass())
     }
+}
+
+/// Holds this worker's part of the job to what is asked of it now.
+fn heed(job: &JobContext, control: &Control) {
+    job.pacer.limit(job.manifest.limits_now(control));
+    job.pacer.halt(control.wish != Wish::Run);
 }
 
 /// What becomes of a message whose failure could not be written down.

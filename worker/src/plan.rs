@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use shared::domain::cost::{Reading, TableSize, choose};
+use shared::domain::cost::{Prices, Reading, TableSize, choose};
 use shared::domain::decide::{Kind, Policy, Repair};
 use shared::domain::encryption::Encryption;
 use shared::domain::job::{JobKind, MANIFEST_VERSION, Manifest, Side, Strategy, StrategyChoice, SyncSettings};
 use shared::domain::job_check::BadManifest;
 use shared::domain::key::{BadKey, Key, KeySchema};
+use shared::domain::limits::{Budget, Capacity, Direction, Limits, NotProvisioned};
 use shared::domain::sample::{Fraction, Sample};
 use shared::domain::segment::{SegmentSet, planned_segments};
 use shared::ports::failure::Failure;
-use shared::ports::table::{Description, Readiness};
+use shared::ports::table::{Billing, Description, Readiness};
 
 use crate::environment::Environment;
 
@@ -49,6 +50,8 @@ pub struct SyncRequest {
     pub global_tables: GlobalTables,
     /// How the objects of the job are encrypted; by the bucket's default when absent.
     pub encryption: Option<Encryption>,
+    /// What it may take.
+    pub limits: LimitsAsked,
     /// The settings.
     pub settings: SyncSettings,
 }
@@ -61,6 +64,17 @@ pub enum GlobalTables {
     Refuse,
     /// It is repaired like any other.
     Allow,
+}
+
+/// The limits that are asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LimitsAsked {
+    /// Read units per second of each table.
+    pub read: Option<Capacity>,
+    /// Write units per second of each table.
+    pub write: Option<Capacity>,
+    /// Dollars for all of it.
+    pub max_cost: Option<f64>,
 }
 
 /// Why a request cannot become a job.
@@ -116,6 +130,14 @@ pub enum CannotPlan {
         /// How many there are.
         total: u32,
     },
+    /// A share of what a table is provisioned for is asked for, and it is on demand.
+    #[error("{asked} of the provisioned capacity was asked for, and table {table} is on demand: it has none")]
+    NotProvisioned {
+        /// The table.
+        table: String,
+        /// The share.
+        asked: String,
+    },
     /// There are not two segments to pick from.
     #[error("a sample needs 2 segments to pick from, and there is {of}")]
     TooFewToSample {
@@ -151,12 +173,16 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
         starting_keys,
         global_tables,
         encryption,
+        limits,
         settings,
     } = request;
     let (of_master, of_slaves) = look_at(&master, &slaves, environment).await?;
     if settings.policy.writes() && global_tables == GlobalTables::Refuse {
         refuse_replicas((&master, &of_master), slaves.iter().zip(&of_slaves))?;
     }
+    let sides: Vec<(&Side, &Description)> =
+        std::iter::once((&master, &of_master)).chain(slaves.iter().zip(&of_slaves)).collect();
+    let limits = limits_of(limits, &sides)?;
     let total = match segments {
         Segments::Fixed(total) => total,
         Segments::Auto { at_once } => {
@@ -208,6 +234,7 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
         starting_keys,
         strategies,
         encryption,
+        limits,
         sync: settings,
     };
     manifest.check()?;
@@ -245,6 +272,42 @@ fn refuse_replicas<'a>(
         }
     }
     Ok(())
+}
+
+/// The limits, table by table.
+fn limits_of(asked: LimitsAsked, sides: &[(&Side, &Description)]) -> Result<Limits, CannotPlan> {
+    let mut limits = Limits::default();
+    for (direction, capacity) in [(Direction::Read, asked.read), (Direction::Write, asked.write)] {
+        if let Some(capacity) = capacity {
+            limits.set(direction, &ceilings(capacity, direction, sides)?);
+        }
+    }
+    let prices = Prices::US_EAST_ON_DEMAND;
+    limits.budget = asked.max_cost.map(|max_cost| Budget { max_cost, prices, spent_before: 0.0 });
+    Ok(limits)
+}
+
+/// The ceilings of tables of these descriptions.
+///
+/// # Errors
+/// `NotProvisioned` when a share is asked for of a table on demand.
+pub fn ceilings(
+    capacity: Capacity,
+    direction: Direction,
+    sides: &[(&Side, &Description)],
+) -> Result<Vec<Option<f64>>, CannotPlan> {
+    let ceiling = |(side, description): &(&Side, &Description)| {
+        let provisioned = match (description.billing, direction) {
+            (Billing::OnDemand, _) => None,
+            (Billing::Provisioned { read, .. }, Direction::Read) => Some(read),
+            (Billing::Provisioned { write, .. }, Direction::Write) => Some(write),
+        };
+        capacity.resolve(provisioned).map_err(|NotProvisioned| CannotPlan::NotProvisioned {
+            table: side.table.to_string(),
+            asked: capacity.to_string(),
+        })
+    };
+    sides.iter().map(ceiling).collect()
 }
 
 /// Describes the tables, and refuses those that cannot be held against each other: master, and slaves.

@@ -19,7 +19,7 @@ use shared::journal::{Journal, StoreUrl};
 use tokio_util::sync::CancellationToken;
 use worker::embedded::Embedded;
 use worker::environment::Environment;
-use worker::plan::{GlobalTables, Segments, SyncRequest, plan};
+use worker::plan::{GlobalTables, LimitsAsked, Segments, SyncRequest, plan};
 
 use crate::cli::OutputFormat;
 use crate::failure::{Exit, Failure};
@@ -120,6 +120,7 @@ impl Demo {
             starting_keys: std::collections::BTreeMap::new(),
             global_tables: GlobalTables::default(),
             encryption: None,
+            limits: LimitsAsked::default(),
             settings: SyncSettings {
                 policy,
                 ignore: vec!["meta.syncedAt".to_owned()],

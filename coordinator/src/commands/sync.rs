@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use shared::domain::control::Control;
 use shared::domain::job::Manifest;
-use shared::domain::summary::{Fold, JobState, Summary, Wish};
+use shared::domain::summary::{Fold, JobState, Summary};
 use shared::domain::unit::Unit;
 use shared::journal::Journal;
 use shared::ports::queue::WorkQueue;
@@ -46,7 +47,7 @@ pub(super) async fn run(settings: &Settings, args: SyncArgs, stop: CancellationT
     let units = manifest.units().collect();
     match queue {
         Some(queue) => {
-            let queued = Fold::new(&manifest).finish(Wish::Run);
+            let queued = Fold::new(&manifest).finish(&Control::default());
             let published = enqueue(settings, &*queue, &journal, &manifest, units, &stop).await?;
             after_enqueuing(settings, &journal, &manifest, &queued, published, args.wait.into(), &stop).await
         }

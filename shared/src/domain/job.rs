@@ -6,10 +6,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::control::Control;
 use super::cost::TableSize;
 use super::decide::Policy;
 use super::encryption::Encryption;
 use super::key::KeySchema;
+use super::limits::Limits;
 use super::sample::Sample;
 use super::segment::{SegmentSet, strided};
 use super::table_ref::TableRef;
@@ -273,7 +275,7 @@ impl SyncSettings {
 }
 
 /// What was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Always [`MANIFEST_VERSION`].
     pub version: u32,
@@ -306,6 +308,9 @@ pub struct Manifest {
     /// How every object of the job is encrypted; by the bucket's default when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
+    /// What it may take; a later `limit` wins over it.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
     /// The settings.
     pub sync: SyncSettings,
 }
@@ -315,6 +320,12 @@ impl Manifest {
     #[must_use]
     pub fn strategy(&self, slave: usize) -> Strategy {
         self.strategies.get(slave).copied().unwrap_or_default()
+    }
+
+    /// What the job may take now.
+    #[must_use]
+    pub fn limits_now<'a>(&'a self, control: &'a Control) -> &'a Limits {
+        control.limits.as_ref().unwrap_or(&self.limits)
     }
 
     /// All tables: the master, then the slaves.

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{Checkpoint, State};
+use super::control::Control;
+pub use super::control::Wish;
 use super::cost::reads_of;
 use super::job::{JobKind, Manifest, Strategy};
+use super::limits::Limits;
 use super::sample::{Estimate, Moments, Sample};
 use super::segment::SegmentSet;
 use super::tally::{Consumed, SlaveTally, Tally};
@@ -26,6 +29,16 @@ pub enum JobState {
     Failed,
     /// It was cancelled before every unit had ended.
     Cancelled,
+    /// It was paused before every unit had ended.
+    Paused,
+}
+
+/// Why a job stopped that nobody asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoppedBy {
+    /// What is left of its budget is less than the next request may cost.
+    MaxCost,
 }
 
 impl JobState {
@@ -38,6 +51,7 @@ impl JobState {
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
+            Self::Paused => "paused",
         }
     }
 
@@ -46,7 +60,7 @@ impl JobState {
     pub fn has_ended(self) -> bool {
         match self {
             Self::Queued | Self::Running => false,
-            Self::Succeeded | Self::Failed | Self::Cancelled => true,
+            Self::Succeeded | Self::Failed | Self::Cancelled | Self::Paused => true,
         }
     }
 }
@@ -170,6 +184,12 @@ pub struct Summary {
     /// What a random sample of the segments says about all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<SampleSummary>,
+    /// What limits it now, if anything does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// Why it stopped, if nobody asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_by: Option<StoppedBy>,
     /// When the job was made.
     pub started_at: String,
     /// When it last moved.
@@ -178,17 +198,6 @@ pub struct Summary {
     pub ended_at: Option<String>,
     /// The units that failed, the first [`MAX_ERRORS`] of them.
     pub errors: Vec<UnitError>,
-}
-
-/// What the user last asked of a running job.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Wish {
-    /// Go on.
-    #[default]
-    Run,
-    /// Stop at the next checkpoint, until the job is resumed.
-    Cancel,
 }
 
 /// A unit's checkpoint, and whether the lease in it has run out.
@@ -285,14 +294,16 @@ impl<'a> Fold<'a> {
 
     /// The view, given what the user last asked of the job.
     #[must_use]
-    pub fn finish(self, wish: Wish) -> Summary {
+    pub fn finish(self, control: &Control) -> Summary {
+        let wish = control.wish;
         let Self { manifest, mut units, tally, spread, errors, updated_at, ended_at, taken } = self;
         units.queued = units.total.saturating_sub(units.running + units.done + units.failed);
         let all_ended = units.done + units.failed == units.total;
         let state = match (all_ended, units.failed, wish) {
             (true, 0, _) => JobState::Succeeded,
             (true, _, _) => JobState::Failed,
-            (false, _, Wish::Cancel) => JobState::Cancelled,
+            (false, _, Wish::Cancel | Wish::Spent) => JobState::Cancelled,
+            (false, _, Wish::Pause) => JobState::Paused,
             (false, _, Wish::Run) if taken == 0 => JobState::Queued,
             (false, _, Wish::Run) => JobState::Running,
         };
@@ -311,6 +322,8 @@ impl<'a> Fold<'a> {
             units,
             sample: manifest.sample.map(|sample| sample_summary(manifest, sample, &slaves, &spread)),
             estimated,
+            limits: Some(manifest.limits_now(control)).filter(|limits| !limits.is_none()).cloned(),
+            stopped_by: (!all_ended && wish == Wish::Spent).then_some(StoppedBy::MaxCost),
             slaves,
             scanned: labels.iter().cloned().zip(tally.scanned).collect(),
             consumed: labels.iter().cloned().zip(tally.consumed).collect(),
@@ -441,6 +454,7 @@ mod tests {
             sample: Some(Sample { fraction: 0.5.try_into().unwrap(), of: 10 }),
             starting_keys: BTreeMap::new(),
             strategies: vec![Strategy::Lookup, Strategy::Paired],
+            limits: Limits::default(),
             sync: SyncSettings {
                 policy: Policy { extra: ExtraHandling::Report, ..Policy::default() },
                 ..SyncSettings::default()
@@ -463,14 +477,14 @@ mod tests {
         for segment in 0..2 {
             fold.add(&done(Pass::Master, segment, [master(0), master(4)]));
         }
-        let before = fold.finish(Wish::Run).sample.unwrap();
+        let before = fold.finish(&Control::default()).sample.unwrap();
         let mut fold = Fold::new(&manifest);
         for segment in 0..5 {
             fold.add(&done(Pass::Master, segment, [master(0), master(4)]));
             let extra = SlaveTally { extra: 3, ..SlaveTally::default() };
             fold.add(&done(Pass::Slave(0), segment, [extra, SlaveTally::default()]));
         }
-        let after = fold.finish(Wish::Run).sample.unwrap();
+        let after = fold.finish(&Control::default()).sample.unwrap();
 
         let all_alike = |count| Estimate { estimate: count, low: count, high: count };
         assert_eq!((before.segments, before.of), (5, 10));
@@ -482,7 +496,7 @@ mod tests {
 
     #[test]
     fn half_of_the_segments_are_expected_to_take_half_of_the_units() {
-        let estimated = Fold::new(&sampled()).finish(Wish::Run).estimated.unwrap();
+        let estimated = Fold::new(&sampled()).finish(&Control::default()).estimated.unwrap();
 
         // Half of: a scan of 100 items, each of two blocks, and 100 lookups for extra items; 100 lookups, and a scan.
         assert_eq!(estimated["us-east-1:orders"].read, 100.0);
@@ -495,7 +509,7 @@ mod tests {
         let mut manifest = sampled();
         manifest.master.size = Some(TableSize { items: 13, bytes: 13 * 377 });
         manifest.only_segments = Some("0-2".parse().unwrap());
-        let summary = Fold::new(&manifest).finish(Wish::Run);
+        let summary = Fold::new(&manifest).finish(&Control::default());
 
         let written = serde_json::to_string(&summary).unwrap();
 
@@ -508,7 +522,7 @@ mod tests {
         manifest.slaves[0].size = None;
         manifest.sample = None;
 
-        let summary = serde_json::to_value(Fold::new(&manifest).finish(Wish::Run)).unwrap();
+        let summary = serde_json::to_value(Fold::new(&manifest).finish(&Control::default())).unwrap();
 
         assert!(summary.get("estimated").is_none() && summary.get("sample").is_none(), "{summary}");
     }

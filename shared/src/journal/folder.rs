@@ -7,16 +7,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use super::failure::JournalError;
 use super::objects::JobObjects;
 use super::parts::unpack;
 use crate::domain::checkpoint::{CHECKPOINT_VERSION, Checkpoint, State};
+use crate::domain::control::{CONTROL_VERSION, Control, Wish};
 use crate::domain::discrepancy::Discrepancy;
 use crate::domain::job::{MANIFEST_VERSION, Manifest};
-use crate::domain::summary::{Fold, LeaseView, Summary, UnitView, Wish};
+use crate::domain::summary::{Fold, LeaseView, Summary, UnitView};
 use crate::domain::unit::Unit;
 use crate::ports::failure::{Failure, FailureKind};
 use crate::ports::objects::{Object, ObjectStore, PutMode, Version};
@@ -46,12 +47,6 @@ pub(super) struct Stored {
     pub(super) version: Version,
     /// Zero or less when the unit is not running, or its worker's lease is over.
     pub(super) lease_left: SignedDuration,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Control {
-    version: u32,
-    wish: Wish,
 }
 
 /// The ids of all jobs in a store, sorted; ids made by dynamend sort by time.
@@ -111,22 +106,48 @@ impl Journal {
     ///
     /// # Errors
     /// `Damaged`, or the store's.
-    pub async fn wish(&self) -> Result<Wish, JournalError> {
-        let key = self.key("control.json");
-        match self.get(&key).await? {
-            None => Ok(Wish::Run),
-            Some(object) => self.parse::<Control>(&key, &object).map(|control| control.wish),
-        }
+    pub async fn control(&self) -> Result<Control, JournalError> {
+        Ok(self.stored_control().await?.0)
     }
 
     /// Asks something else of the job.
     ///
     /// # Errors
-    /// The store's.
+    /// `Damaged`, or the store's.
     pub async fn set_wish(&self, wish: Wish) -> Result<(), JournalError> {
-        let body = self.to_json("control.json", &Control { version: 1, wish })?;
-        self.store.put(&self.key("control.json"), body, PutMode::Overwrite).await?;
-        Ok(())
+        self.change_control(|control| control.wish = wish).await
+    }
+
+    /// Changes what is asked of the job. What others change at the same time is not lost, and so `change` may be called
+    /// again, with what they made of it.
+    ///
+    /// # Errors
+    /// `Damaged`, or the store's.
+    pub async fn change_control(&self, change: impl Fn(&mut Control)) -> Result<(), JournalError> {
+        let key = self.key("control.json");
+        loop {
+            let (before, version) = self.stored_control().await?;
+            let mut control = before.clone();
+            change(&mut control);
+            if control == before && version.is_some() {
+                return Ok(());
+            }
+            let mode = version.map_or(PutMode::Create, PutMode::ReplaceIf);
+            let body = self.to_json("control.json", &control)?;
+            match retry::call(STORE_RETRY, || self.store.put(&key, body.clone(), mode.clone())).await {
+                Err(failure) if failure.kind == FailureKind::Conflict => {}
+                Err(failure) => return Err(failure.into()),
+                Ok(_) => return Ok(()),
+            }
+        }
+    }
+
+    async fn stored_control(&self) -> Result<(Control, Option<Version>), JournalError> {
+        let key = self.key("control.json");
+        match self.get(&key).await? {
+            None => Ok((Control::default(), None)),
+            Some(object) => Ok((self.versioned(&key, &object, CONTROL_VERSION)?, Some(object.version))),
+        }
     }
 
     /// Reads one unit's checkpoint, if it has one.
@@ -172,13 +193,13 @@ impl Journal {
     /// # Errors
     /// `Damaged`, or the store's.
     pub async fn summary(&self, manifest: &Manifest) -> Result<Summary, JournalError> {
-        let wish = self.wish().await?;
+        let control = self.control().await?;
         let mut fold = Fold::new(manifest);
         let mut looks = pin!(self.look(manifest));
         while let Some((_, view)) = looks.try_next().await? {
             view.iter().for_each(|view| fold.add(view));
         }
-        Ok(fold.finish(wish))
+        Ok(fold.finish(&control))
     }
 
     /// The summary that was written when the last unit ended, if it is there.

@@ -56,6 +56,7 @@ fn manifest() -> Manifest {
         sample: None,
         starting_keys: Default::default(),
         strategies: Vec::new(),
+        limits: Default::default(),
         sync: SyncSettings::default(),
     }
 }

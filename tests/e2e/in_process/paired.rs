@@ -48,6 +48,7 @@ fn world(pairs: &[&Pair], orders: &[u64], per_page: usize) -> World {
         schema: first.schema.clone(),
         tables: tables.zip(orders).map(table).collect(),
         store: Arc::new(MemoryStore::new("memory")),
+        ledger: tests::ledger::Ledger::default(),
     }
 }
 

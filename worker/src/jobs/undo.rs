@@ -7,6 +7,7 @@ use shared::domain::condition::Write;
 use shared::domain::job::Consistency;
 use shared::domain::json::item_from_json;
 use shared::domain::key::Key;
+use shared::domain::limits::Limits;
 use shared::domain::undo::{Back, OldImage, take_back};
 use shared::domain::unit::Unit;
 use shared::domain::value::Item;
@@ -66,6 +67,21 @@ pub enum Ended {
 /// # Errors
 /// `Stuck`; what was taken back until then stays so.
 pub async fn undo(
+    job: &JobContext,
+    stop: &CancellationToken,
+    told: impl FnMut(usize, &Key, Undone),
+) -> Result<Ended, Stuck> {
+    // The job's capacity limits hold; its budget was for the comparison.
+    let limits = job.manifest.limits_now(&job.journal.control().await?).clone();
+    job.pacer.limit(&Limits { budget: None, ..limits });
+    let running = job.pacer.begin();
+    let ended = undo_all(job, stop, told).await;
+    drop(running);
+    job.pacer.leave().await;
+    ended
+}
+
+async fn undo_all(
     job: &JobContext,
     stop: &CancellationToken,
     mut told: impl FnMut(usize, &Key, Undone),

@@ -85,7 +85,8 @@ impl Lanes {
     /// the lanes must be taken up anew.
     pub(super) async fn read(&mut self) -> Result<Round, Stuck> {
         let wants_master = self.want_master();
-        let patience = (self.at_work() > 1).then_some(LAGGARD_AFTER);
+        // Where a limit makes all tables slow, none of them is a laggard.
+        let patience = (self.at_work() > 1 && !self.source.job.pacer.is_limited()).then_some(LAGGARD_AFTER);
         let feed = self.feed.as_mut().filter(|_| wants_master);
         let master = async {
             match feed {
