@@ -7,17 +7,21 @@
 //! - [`process`]: the real programs, in a clean environment, with signals.
 //! - [`generate`]: random items, keys and tables; [`vary`] changes items or only respells them.
 //! - [`oracle`]: what differs between two tables, by brute force.
+//! - [`proxy`]: services that fail in every way that services fail, from a seed.
+//! - [`chaos`]: whole jobs of the real programs amid faults of services, processes, clocks and disks.
 //! - [`slow`]: a service far away.
 //! - [`wait`]: waiting for a condition, with a deadline.
 //! - [`world`]: tables, a store and workers in one process; [`watch`] sees their calls, and meddles.
 
 pub mod attribute;
 pub mod buckets;
+pub mod chaos;
 pub mod dynamodb;
 pub mod generate;
 pub mod ministack;
 pub mod oracle;
 pub mod process;
+pub mod proxy;
 pub mod python;
 pub mod queues;
 pub mod slow;
