@@ -9,6 +9,7 @@ mod call;
 mod fault;
 mod messages;
 mod objects;
+mod outage;
 mod record;
 mod relay;
 mod tables;
@@ -25,10 +26,12 @@ use rand::rngs::StdRng;
 use tokio::runtime::Runtime;
 
 pub use self::fault::{Fault, Rates};
-pub use self::record::{Effect, Read, Record, Taken, Written};
+pub use self::outage::{Outage, Part};
+pub use self::record::{Asked, Effect, Question, Record, Taken, Written};
 pub use self::tripwire::{On, Tripwire, When};
 
 use self::messages::Floating;
+use self::outage::Outages;
 use self::record::Recorder;
 use self::tripwire::Wire;
 
@@ -45,8 +48,10 @@ pub struct Setup {
     pub key_names: Vec<String>,
     /// How often which fault is injected.
     pub rates: Rates,
-    /// Faults of the whole run; then no more are injected.
+    /// Faults of the whole run; then no more are injected, outages aside.
     pub budget: u32,
+    /// When a service fails altogether.
+    pub outages: Vec<Outage>,
     /// How far away DynamoDB is.
     pub latency: Duration,
 }
@@ -81,6 +86,7 @@ pub struct Client {
 struct Shared {
     setup: Setup,
     budget: AtomicI64,
+    outages: Outages,
     recorder: Mutex<Recorder>,
     floating: Mutex<Floating>,
     upstream: relay::Upstream,
@@ -102,6 +108,7 @@ impl Proxy {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let shared = Shared {
             budget: AtomicI64::new(setup.budget.into()),
+            outages: Outages::new(&setup.outages),
             setup,
             recorder: Mutex::default(),
             floating: Mutex::default(),
@@ -135,6 +142,7 @@ impl Proxy {
     /// Injects no more faults, whatever is left of the budget.
     pub fn calm(&self) {
         self.shared.budget.store(0, Ordering::Relaxed);
+        self.shared.outages.end();
     }
 
     /// Faults injected so far, by kind.

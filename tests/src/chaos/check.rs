@@ -8,7 +8,7 @@ use super::plan::{Policy, What};
 use super::stage::{JOB, MASTER, Stage, label, slave_name};
 use super::zombies;
 use crate::oracle::{Differences, brute_force, key_text_of_json};
-use crate::proxy::{Effect, Record};
+use crate::proxy::{Effect, Question, Record};
 
 /// Everything about tables, report, counts and writes; what is wrong, if anything.
 pub(super) async fn all(stage: &Stage) -> Vec<String> {
@@ -23,7 +23,8 @@ pub(super) async fn all(stage: &Stage) -> Vec<String> {
         check_writes(stage, &record, slave, expected, &mut problems);
     }
     let slaves: BTreeSet<String> = (0..stage.plan.slaves).map(slave_name).collect();
-    if let Some(other) = record.written.iter().find(|written| !slaves.contains(&written.table)) {
+    let mut writes = record.asked.iter().filter(|asked| asked.what == Question::Write);
+    if let Some(other) = writes.find(|asked| !slaves.contains(&asked.table)) {
         problems.push(format!("something else than a slave was written to: {other:?}"));
     }
     check_counts(stage, &expected, &mut problems).await;
@@ -109,11 +110,12 @@ fn check_writes(stage: &Stage, record: &Record, slave: usize, expected: &Differe
         let puts = expected.missing.iter().chain(expected.differing.keys()).map(|key| (key.clone(), Effect::Put));
         wanted.extend(puts.chain(expected.extra.iter().map(|key| (key.clone(), Effect::Deleted))));
     }
+    let asked = record.asked.iter().filter(|asked| asked.what == Question::Write && asked.table == name);
+    if stage.plan.policy == Policy::DryRun {
+        problems.extend(asked.map(|asked| format!("a dry run asks for a write: {asked:?}")));
+    }
     for written in record.written.iter().filter(|written| written.table == name) {
-        if stage.plan.policy == Policy::DryRun {
-            problems.push(format!("a dry run asks for a write: {written:?}"));
-        }
-        if written.effect != Effect::None && wanted.remove(&written.key) != Some(written.effect) {
+        if wanted.remove(&written.key) != Some(written.effect) {
             problems.push(format!("written twice, or for nothing: {written:?}"));
         }
     }

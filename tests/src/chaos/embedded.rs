@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::hand::End;
+use super::plan::User;
 use super::stage::{JOB, Stage};
 use crate::proxy::Weather;
 
 /// How long one process may take: the lease of a dead one is 15 s.
-const LONG: Duration = Duration::from_secs(75);
+const LONG: Duration = Duration::from_secs(90);
 
 /// Processes amid faults; from then on there are none.
 const FOUL_STARTS: usize = 4;
@@ -38,10 +39,23 @@ pub(super) async fn conduct(stage: &mut Stage, parallel: u32) -> Vec<String> {
         let weather = if start < FOUL_STARTS { Weather::Foul } else { Weather::Fair };
         let mishap = stage.plan.to_coordinator.get(start).copied();
         let mut hand = stage.coordinator(&arguments, weather, mishap);
-        let started = Instant::now();
+        let mut rival = None;
+        let rivals = start == 0 && matches!(stage.plan.user, User::Resumes(_));
+        let (started, mut ended) = (Instant::now(), None);
         let end = loop {
             tokio::time::sleep(PAUSE).await;
-            if let Some(end) = hand.tick() {
+            ended = ended.or_else(|| hand.tick());
+            if rivals && rival.is_none() && stage.plan.user.has_acted(started.elapsed()) {
+                rival = Some(stage.coordinator(&["resume", JOB, "--parallel", &parallel], Weather::Foul, None));
+            }
+            let rival_ended = rival.as_mut().is_none_or(|rival| match rival.tick() {
+                Some(end) => {
+                    stage.ends.push(end);
+                    true
+                }
+                None => rival.has_ended(),
+            });
+            if let Some(end) = ended.take_if(|_| rival_ended) {
                 break end;
             }
             if started.elapsed() > LONG {
@@ -50,6 +64,11 @@ pub(super) async fn conduct(stage: &mut Stage, parallel: u32) -> Vec<String> {
                 return vec![problem];
             }
         };
+        if let Some(rival) = stage.ends.last().filter(|_| rival.is_some())
+            && let Err(problem) = after(rival)
+        {
+            return vec![problem];
+        }
         let after = after(&end);
         stage.ends.push(end);
         match after {

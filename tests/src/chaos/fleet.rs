@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::hand::{End, Hand};
-use super::plan::Mishap;
+use super::plan::{Mishap, User};
 use super::stage::{JOB, Stage};
 use crate::proxy::Weather;
 use crate::queues::Counts;
@@ -22,6 +22,9 @@ const STOPPING: Duration = Duration::from_secs(28);
 const FOUL_STARTS: usize = 3;
 
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How often the services are asked how far the job is.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 struct Slot {
     hand: Hand,
@@ -46,6 +49,7 @@ pub(super) async fn conduct(stage: &mut Stage, concurrency: u32) -> Vec<String> 
         slots.push(Slot { hand: stage.worker(concurrency, first), ahead });
     }
     let (mut coordinator, mut wanted, mut starts): (Option<Hand>, _, _) = (None, Wanted::Sync, 0);
+    let (mut user, mut looked) = (stage.plan.user, Instant::now());
     let started = Instant::now();
     loop {
         if started.elapsed() > LONG {
@@ -76,6 +80,21 @@ pub(super) async fn conduct(stage: &mut Stage, concurrency: u32) -> Vec<String> 
         if coordinator.is_some() || wanted != Wanted::Nothing || !all_at_rest {
             continue;
         }
+        match user {
+            User::Resumes(after) if started.elapsed() >= after => (user, wanted) = (User::Patient, Wanted::Resume),
+            User::Cancels(after, and_then) if started.elapsed() >= after => {
+                let cancelled = stage.look(&["cancel", JOB]);
+                if cancelled.code != Some(0) {
+                    problems.push(format!("`cancel` exits with {:?}: {}", cancelled.code, cancelled.stderr));
+                }
+                user = User::Resumes(started.elapsed() + and_then);
+            }
+            User::Patient | User::Resumes(_) | User::Cancels(..) => {}
+        }
+        if user != User::Patient || wanted != Wanted::Nothing || looked.elapsed() < LOOK_EVERY {
+            continue;
+        }
+        looked = Instant::now();
         match stage.summary().await {
             Some(summary) if summary["state"] == "succeeded" => break,
             Some(summary) => {
@@ -172,9 +191,12 @@ async fn drain(stage: &mut Stage, slots: &mut [Slot], concurrency: u32) -> Vec<S
             problems.push(format!("messages are left: {counts:?}"));
             return problems;
         }
-        tokio::time::sleep(5 * PAUSE).await;
-        for slot in &mut *slots {
-            tend(stage, slot, concurrency, &mut problems);
+        let looked = Instant::now();
+        while looked.elapsed() < LOOK_EVERY {
+            tokio::time::sleep(PAUSE).await;
+            for slot in &mut *slots {
+                tend(stage, slot, concurrency, &mut problems);
+            }
         }
     }
 }

@@ -71,6 +71,10 @@ impl Hand {
         self.client.set(mishap.at);
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        self.running.is_none()
+    }
+
     pub(super) fn has_mishap_ahead(&self) -> bool {
         self.mishap.is_some()
     }

@@ -8,10 +8,13 @@ use rand::{Rng as _, SeedableRng as _};
 use shared::domain::key::{KeySchema, KeyType};
 
 use crate::generate::schema;
-use crate::proxy::{Fault, On, Rates, Tripwire, When};
+use crate::proxy::{Fault, On, Outage, Part, Rates, Tripwire, When};
 
 /// The shortest lease that a worker takes.
 pub(super) const LEASE: Duration = Duration::from_secs(3);
+
+/// The lease of a job in one process.
+const EMBEDDED_LEASE: Duration = Duration::from_secs(15);
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -30,11 +33,24 @@ pub struct Plan {
     pub(super) confirm_delay: &'static str,
     pub(super) rates: Rates,
     pub(super) budget: u32,
+    pub(super) outages: Vec<Outage>,
     pub(super) latency: Duration,
     /// What happens to the coordinator: to its first process, its second, and so on.
     pub(super) to_coordinator: Vec<Mishap>,
     /// What happens to the workers, by place; one after the other.
     pub(super) to_workers: Vec<Vec<Mishap>>,
+    pub(super) user: User,
+}
+
+/// What the user does while the job runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum User {
+    /// Waits.
+    Patient,
+    /// Resumes a job that goes well, so long after its start.
+    Resumes(Duration),
+    /// Cancels it so long after its start, and resumes it so much later.
+    Cancels(Duration, Duration),
 }
 
 /// Where the work is done.
@@ -83,6 +99,13 @@ pub(super) enum What {
     FullDisk(Duration),
 }
 
+impl User {
+    /// Whether a user who resumes has done so by now.
+    pub(super) fn has_acted(self, elapsed: Duration) -> bool {
+        matches!(self, Self::Resumes(after) if elapsed >= after)
+    }
+}
+
 impl Plan {
     /// Draws a run.
     #[must_use]
@@ -116,23 +139,41 @@ impl Plan {
             confirm_delay: if dice.random_bool(0.7) { "0" } else { "0.4" },
             rates: rates(dice),
             budget: dice.random_range(20..=120),
+            outages: Vec::new(),
             latency: Duration::ZERO,
             to_coordinator: Vec::new(),
             to_workers: Vec::new(),
+            user: User::Patient,
         };
         plan.latency = latency(&plan, workers.max(1) * concurrency, dice);
         plan.draw_mishaps(workers, dice);
+        if workers > 1 && store == Store::Bucket && dice.random_bool(0.15) {
+            plan.wake_a_zombie(dice);
+        } else if dice.random_bool(0.3) {
+            plan.outages.push(outage(is_fleet, dice));
+        }
+        plan.user = user(is_fleet, dice);
+        if !is_fleet && matches!(plan.user, User::Resumes(_)) && dice.random_bool(0.5) {
+            // The first process stands still until long after its leases, and wakes beside the one that went on.
+            let long = EMBEDDED_LEASE + Duration::from_millis(dice.random_range(2000..5000));
+            plan.to_coordinator = vec![mishap(On::Any, What::Stop(long), 10, dice)];
+        }
         plan
     }
 
     /// In a line, for people.
     #[must_use]
     pub fn title(&self) -> String {
-        let Self { seed, place, store, policy, items, slaves, strategy, segments, page, latency, .. } = self;
+        let Self { seed, place, store, policy, items, slaves, strategy, segments, page, latency, user, .. } = self;
+        let outages: Vec<String> = self
+            .outages
+            .iter()
+            .map(|Outage { of, after, lasts, fate }| format!("{of:?} {fate:?} {lasts:?} after {after}"))
+            .collect();
         let key = self.schema.attributes().map(|attribute| format!("{:?}", attribute.kind)).collect::<String>();
         format!(
             "seed {seed}: {place:?}, {store:?}, {policy:?}, {strategy}, {items} items ({key}), {slaves} slaves, {segments} \
-             segments, {page} per page, {latency:?} away; coordinator: {:?}; workers: {:?}",
+             segments, {page} per page, {latency:?} away; outages: {outages:?}; user: {user:?}; coordinator: {:?}; workers: {:?}",
             self.to_coordinator.iter().map(|mishap| mishap.what).collect::<Vec<_>>(),
             self.to_workers
                 .iter()
@@ -143,7 +184,7 @@ impl Plan {
 
     fn draw_mishaps(&mut self, workers: u32, dice: &mut StdRng) {
         if matches!(self.place, Place::Embedded { .. }) {
-            // A kill costs the lease of 15 s.
+            // A kill costs a lease.
             let count = *[0, 1, 1, 1, 2, 2].choose(dice).expect("there are counts");
             for _ in 0..count {
                 let what = match dice.random_range(0..10) {
@@ -175,6 +216,19 @@ impl Plan {
             let mishaps = (0..count).map(|_| self.to_worker(dice)).collect();
             self.to_workers.push(mishaps);
         }
+    }
+
+    /// A worker stands still in the midst of its repairs, which fail then for all, and wakes when another has its unit
+    /// and could not make them either.
+    fn wake_a_zombie(&mut self, dice: &mut StdRng) {
+        (self.segments, self.policy) = (dice.random_range(1..=2), Policy::Repair);
+        let first = dice.random_range(0..4);
+        let long = LEASE + Duration::from_millis(dice.random_range(1200..3500));
+        let at = Tripwire { on: On::Write, after: first, when: when(dice) };
+        self.to_workers[0] = vec![Mishap { at, what: What::Stop(long) }];
+        let fate = *[Fault::Refuse, Fault::Fail, Fault::Throttle].choose(dice).expect("there are fates");
+        let lasts = long + Duration::from_millis(dice.random_range(500..2500));
+        self.outages.push(Outage { of: Part::Writes, after: first, lasts, fate });
     }
 
     fn to_worker(&self, dice: &mut StdRng) -> Mishap {
@@ -211,13 +265,36 @@ fn jump(dice: &mut StdRng) -> i64 {
     *[-86_400, -3_600, -7, 7, 3_600, 86_400 * 400].choose(dice).expect("there are jumps")
 }
 
+fn outage(is_fleet: bool, dice: &mut StdRng) -> Outage {
+    let parts: &[Part] =
+        if is_fleet { &[Part::Tables, Part::Writes, Part::Queue, Part::Store] } else { &[Part::Tables, Part::Writes] };
+    let of = *parts.choose(dice).expect("there are parts");
+    let fates = [Fault::Refuse, Fault::LoseAnswer, Fault::LoseAnswer, Fault::FailAfterwards, Fault::Fail];
+    let most = if of == Part::Writes { 10 } else { 60 };
+    Outage {
+        of,
+        after: dice.random_range(0..most),
+        lasts: Duration::from_millis(dice.random_range(500..7000)),
+        fate: *fates.choose(dice).expect("there are fates"),
+    }
+}
+
+fn user(is_fleet: bool, dice: &mut StdRng) -> User {
+    let after = Duration::from_millis(dice.random_range(200..6000));
+    match dice.random_range(0..10) {
+        0 => User::Resumes(after),
+        1 if is_fleet => User::Cancels(after, Duration::from_millis(dice.random_range(0..4000))),
+        _ => User::Patient,
+    }
+}
+
 /// Some kinds of faults, and how often; sometimes none at all.
 fn rates(dice: &mut StdRng) -> Rates {
     let intensity = *[0.0, 0.2, 0.5, 1.0, 1.0].choose(dice).expect("there are some");
     let mut rates = Vec::new();
     for fault in Fault::ALL {
         if dice.random_bool(0.65) {
-            let most = if fault.is_mild() { 0.3 } else { 0.02 };
+            let most = if fault.is_mild() { 0.15 } else { 0.025 };
             rates.push((fault, intensity * most * dice.random_range(0.3..1.0)));
         }
     }

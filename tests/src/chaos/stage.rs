@@ -67,6 +67,7 @@ impl Stage {
             key_names: plan.schema.names().map(str::to_owned).collect(),
             rates: plan.rates.clone(),
             budget: plan.budget,
+            outages: plan.outages.clone(),
             latency: plan.latency,
         });
         let programs = Programs::new(&paths.dynamend, &paths.worker)

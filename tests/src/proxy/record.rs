@@ -1,22 +1,46 @@
-//! What the proxy remembers: writes and strong reads of items, who took which unit when, and every request as a line.
+//! What the proxy remembers: what was asked of items and done to them, who took which unit when, and every request as a line.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::call::Call;
 
-/// What the clients did to tables and checkpoints, in the order of their ends.
+/// What the clients did to tables and checkpoints.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
-    /// Requests to change an item.
+    /// What was asked of items, whatever came of it, in the order of arrival.
+    pub asked: Vec<Asked>,
+    /// The writes that took effect.
     pub written: Vec<Written>,
-    /// Strongly consistent reads of items.
-    pub read: Vec<Read>,
     /// Checkpoints that were put.
     pub taken: Vec<Taken>,
 }
 
-/// A request to change an item.
+/// A request about an item.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Who sent it.
+    pub client: String,
+    /// The table, as the request names it.
+    pub table: String,
+    /// The key, as the oracle writes it.
+    pub key: String,
+    /// When it arrived.
+    pub arrived: Instant,
+    /// What it asks for.
+    pub what: Question,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// To read the item, strongly consistent.
+    Read,
+    /// To change it.
+    Write,
+}
+
+/// A write that took effect.
 #[derive(Clone, Debug)]
 pub struct Written {
     /// Who sent it.
@@ -25,34 +49,17 @@ pub struct Written {
     pub table: String,
     /// The key, as the oracle writes it.
     pub key: String,
-    /// When it arrived.
-    pub arrived: Instant,
-    /// What came of it.
+    /// What it did.
     pub effect: Effect,
 }
 
-/// What came of a request to change an item.
+/// What a write did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// The item was put.
     Put,
     /// The item was deleted.
     Deleted,
-    /// The item is as it was.
-    None,
-}
-
-/// A strongly consistent read of an item.
-#[derive(Clone, Debug)]
-pub struct Read {
-    /// Who sent it.
-    pub client: String,
-    /// The table, as the request names it.
-    pub table: String,
-    /// The key, as the oracle writes it.
-    pub key: String,
-    /// When it arrived.
-    pub arrived: Instant,
 }
 
 /// A checkpoint that was put with an owner in it.

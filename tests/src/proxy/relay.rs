@@ -133,6 +133,10 @@ async fn take(
 }
 
 async fn exchange(shared: &Shared, client: &ClientState, mut call: Call) -> Reaction {
+    if call.service == Service::Tables {
+        let mut recorder = lock(&shared.recorder);
+        tables::note(&mut recorder.record, &client.name, &call, &shared.setup.key_names);
+    }
     let held = client.wire.holds(&call);
     if held == Some(When::Before) {
         client.wire.hold().await;
@@ -145,11 +149,7 @@ async fn exchange(shared: &Shared, client: &ClientState, mut call: Call) -> Reac
         None => (None, pass_on(shared, client, &call).await.map_or(Reaction::Nothing, Reaction::Whole)),
         Some(fault) => {
             let (label, reaction) = suffer(shared, client, &mut call, fault).await;
-            if label.is_some() {
-                client.injected.fetch_add(1, Ordering::Relaxed);
-            } else {
-                shared.budget.fetch_add(1, Ordering::Relaxed);
-            }
+            client.injected.fetch_add(u64::from(label.is_some()), Ordering::Relaxed);
             (label, reaction)
         }
     };
@@ -166,7 +166,13 @@ async fn exchange(shared: &Shared, client: &ClientState, mut call: Call) -> Reac
 }
 
 fn draw(shared: &Shared, client: &ClientState, call: &Call) -> Option<Fault> {
-    if client.weather == Weather::Fair || shared.budget.load(Ordering::Relaxed) <= 0 {
+    if client.weather == Weather::Fair {
+        return None;
+    }
+    if let Some(fate) = shared.outages.fate(call) {
+        return Some(fate);
+    }
+    if shared.budget.load(Ordering::Relaxed) <= 0 {
         return None;
     }
     let fault = shared.setup.rates.draw(call, &mut lock(&client.dice))?;

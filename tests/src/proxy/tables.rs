@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::call::Call;
 use super::fault::Fault;
-use super::record::{Effect, Read, Record, Written};
+use super::record::{Asked, Effect, Question, Record, Written};
 use super::relay::Answer;
 use crate::oracle::key_text_of_json;
 
@@ -118,32 +118,45 @@ pub(super) fn bend(call: &Call, fault: Fault, dice: &mut StdRng) -> Option<Bent>
     }
 }
 
-/// Notes which items were read strongly, or written, and what came of it.
-pub(super) fn remember(record: &mut Record, client: &str, call: &Call, answer: &Answer, key_names: &[String]) {
-    let body = call.json();
-    let key = |item: &Json| {
-        let names = key_names.iter().filter_map(|name| Some((name.clone(), item.get(name)?.clone())));
-        key_text_of_json(&Json::Object(names.collect()))
+/// Notes which items are to be read strongly, or to be written.
+pub(super) fn note(record: &mut Record, client: &str, call: &Call, key_names: &[String]) {
+    let mut note = |table: &str, key: String, what: Question| {
+        let (client, table) = (client.to_owned(), table.to_owned());
+        record.asked.push(Asked { client, table, key, arrived: call.arrived, what });
     };
-    let arrived = call.arrived;
-    let mut wrote = |table: &str, key: String, effect: Effect| {
-        let effect = if answer.status.is_success() { effect } else { Effect::None };
-        record.written.push(Written { client: client.to_owned(), table: table.to_owned(), key, arrived, effect });
-    };
-    let table = body["TableName"].as_str().unwrap_or_default();
-    match call.operation.as_str() {
-        "PutItem" => wrote(table, key(&body["Item"]), Effect::Put),
-        "DeleteItem" => wrote(table, key(&body["Key"]), Effect::Deleted),
-        "BatchGetItem" => {
-            for (table, asked) in body["RequestItems"].as_object().into_iter().flatten() {
-                let strong = asked["ConsistentRead"] == true;
-                let keys = asked["Keys"].as_array().into_iter().flatten().filter(|_| strong).map(key);
-                let read = |key| Read { client: client.to_owned(), table: table.clone(), key, arrived };
-                record.read.extend(keys.map(read));
+    if let Some((table, key, _)) = write_of(call, key_names) {
+        note(&table, key, Question::Write);
+    } else if call.is("BatchGetItem") {
+        for (table, asked) in call.json()["RequestItems"].as_object().into_iter().flatten() {
+            for key in asked["Keys"].as_array().into_iter().flatten().filter(|_| asked["ConsistentRead"] == true) {
+                note(table, key_of(key, key_names), Question::Read);
             }
         }
-        "Scan" | "DescribeTable" => {}
-        // No product of ours sends these; whoever does so is found out by a key that no oracle knows.
-        other => wrote(table, other.to_owned(), Effect::Put),
     }
+}
+
+/// Notes what was written.
+pub(super) fn remember(record: &mut Record, client: &str, call: &Call, answer: &Answer, key_names: &[String]) {
+    if let Some((table, key, effect)) = write_of(call, key_names).filter(|_| answer.status.is_success()) {
+        record.written.push(Written { client: client.to_owned(), table, key, effect });
+    }
+}
+
+fn write_of(call: &Call, key_names: &[String]) -> Option<(String, String, Effect)> {
+    if !call.writes_tables() {
+        return None;
+    }
+    let body = call.json();
+    let table = body["TableName"].as_str().unwrap_or_default().to_owned();
+    Some(match call.operation.as_str() {
+        "PutItem" => (table, key_of(&body["Item"], key_names), Effect::Put),
+        "DeleteItem" => (table, key_of(&body["Key"], key_names), Effect::Deleted),
+        // No program of ours sends these; whoever does so is found out by a key that no oracle knows.
+        other => (table, other.to_owned(), Effect::Put),
+    })
+}
+
+fn key_of(item: &Json, key_names: &[String]) -> String {
+    let names = key_names.iter().filter_map(|name| Some((name.clone(), item.get(name)?.clone())));
+    key_text_of_json(&Json::Object(names.collect()))
 }
