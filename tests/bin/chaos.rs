@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use tests::chaos::Paths;
-use tests::chaos::many::{Task, run_all};
+use tests::chaos::many::run_all;
 
 fn main() -> ExitCode {
     let name = std::env::args_os().next().unwrap_or_default();
@@ -31,9 +31,16 @@ fn chaos() -> ExitCode {
     for path in [&paths.dynamend, &paths.worker] {
         symlink(&program, path).expect("a link can be made");
     }
-    let total = run_all(task, &paths, &|line| eprintln!("{line}"));
+    let seeds: Vec<u64> = (task.seed..task.seed.saturating_add(task.runs)).collect();
+    let total = run_all(&seeds, task.at_once, &paths, &|line| eprintln!("{line}"));
     eprintln!("{}", total.text());
     if total.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+struct Task {
+    seed: u64,
+    runs: u64,
+    at_once: usize,
 }
 
 fn task(mut arguments: impl Iterator<Item = String>) -> Option<Task> {

@@ -3,6 +3,7 @@
 mod architecture;
 mod bad_input;
 mod bad_jobs;
+mod chaos;
 mod commands;
 mod contracts;
 mod domain;
@@ -17,6 +18,7 @@ mod in_process;
 mod interrupted;
 mod library;
 mod licences;
+mod proxy;
 mod secrets;
 mod segments;
 mod stage;

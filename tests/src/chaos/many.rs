@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Outcome, Paths, Plan, run};
@@ -18,22 +18,11 @@ const RUNS_PER_EMULATOR: usize = 4;
 /// The last lines of a failed run that are printed; all of them are in a file.
 const LINES: usize = 40;
 
-/// What to run.
-#[derive(Clone, Copy, Debug)]
-pub struct Task {
-    /// The first seed.
-    pub seed: u64,
-    /// How many runs, each with the next seed.
-    pub runs: u64,
-    /// How many of them side by side.
-    pub at_once: usize,
-}
-
 /// What came of many runs.
 #[derive(Clone, Debug, Default)]
 pub struct Total {
     /// How many there were.
-    pub runs: u64,
+    pub runs: usize,
     /// Seeds of those that failed, and what was wrong.
     pub failures: BTreeMap<u64, Vec<String>>,
     /// Faults injected, by kind.
@@ -65,27 +54,22 @@ impl Total {
     }
 }
 
-/// Carries out the runs, and says of each how it ended.
+/// Carries out a run for each seed, so many at once, and says of each how it ended.
 #[must_use]
-pub fn run_all(task: Task, paths: &Paths, say: &(dyn Fn(&str) + Sync)) -> Total {
-    let at_once = task.at_once.max(1);
+pub fn run_all(seeds: &[u64], at_once: usize, paths: &Paths, say: &(dyn Fn(&str) + Sync)) -> Total {
+    let at_once = at_once.clamp(1, seeds.len().max(1));
     let emulators: Vec<MiniStack> = (0..at_once.div_ceil(RUNS_PER_EMULATOR)).map(|_| MiniStack::start()).collect();
     let started = Instant::now();
-    let (next, total) = (AtomicU64::new(0), Mutex::new(Total::default()));
+    let (next, total) = (AtomicUsize::new(0), Mutex::new(Total::default()));
     std::thread::scope(|scope| {
         for lane in 0..at_once {
             let (next, total, emulators) = (&next, &total, &emulators);
             scope.spawn(move || {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= task.runs {
-                        return;
-                    }
-                    let seed = task.seed + number;
+                while let Some(&seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let outcome = attempt(seed, paths, &emulators[lane / RUNS_PER_EMULATOR]);
                     let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
                     add(&mut total, seed, &outcome);
-                    say(&story(seed, &outcome, total.runs, task.runs));
+                    say(&story(seed, &outcome, total.runs, seeds.len()));
                 }
             });
         }
@@ -122,7 +106,7 @@ fn add(total: &mut Total, seed: u64, outcome: &Outcome) {
     }
 }
 
-fn story(seed: u64, outcome: &Outcome, done: u64, of: u64) -> String {
+fn story(seed: u64, outcome: &Outcome, done: usize, of: usize) -> String {
     let took = outcome.took.as_secs_f64();
     let faults: u64 = outcome.injected.values().sum();
     let Outcome { title, problems, injected, logs, .. } = outcome;
