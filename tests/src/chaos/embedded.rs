@@ -8,7 +8,7 @@ use super::stage::{JOB, Stage};
 use crate::proxy::Weather;
 
 /// How long one process may take: the lease of a dead one is 15 s.
-const LONG: Duration = Duration::from_secs(90);
+const LONG: Duration = Duration::from_secs(150);
 
 /// Processes amid faults; from then on there are none.
 const FOUL_STARTS: usize = 4;

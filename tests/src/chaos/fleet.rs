@@ -9,11 +9,11 @@ use super::stage::{JOB, Stage};
 use crate::proxy::Weather;
 use crate::queues::Counts;
 
-/// How long a job may take that lasts seconds without faults.
-const LONG: Duration = Duration::from_secs(90);
+/// How long a job may take that lasts seconds without faults: on a machine so busy that leases run out, too.
+const LONG: Duration = Duration::from_secs(240);
 
 /// How long the queue may take to become empty: messages of the dead, and successors, are hidden for one lease.
-const DRAINING: Duration = Duration::from_secs(30);
+const DRAINING: Duration = Duration::from_secs(90);
 
 /// How long a worker may take to stop; its grace time is 25 s.
 const STOPPING: Duration = Duration::from_secs(28);

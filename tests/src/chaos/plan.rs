@@ -113,10 +113,10 @@ impl Plan {
         let mut random = StdRng::seed_from_u64(seed);
         let dice = &mut random;
         let is_fleet = dice.random_bool(0.72);
-        let store = if dice.random_bool(if is_fleet { 0.85 } else { 0.3 }) { Store::Bucket } else { Store::Directory };
+        let store = if dice.random_bool(if is_fleet { 0.75 } else { 0.3 }) { Store::Bucket } else { Store::Directory };
         let items = if dice.random_bool(0.15) { dice.random_range(110..=200) } else { dice.random_range(30..=110) };
         let slaves = dice.random_range(1..=2);
-        let segments: u32 = dice.random_range(1..=6);
+        let segments: u32 = *[1, 1, 2, 2, 3, 4, 6].choose(dice).expect("there are some");
         let page = dice.random_range(1..=4);
         let strategy = if dice.random() { "paired" } else { "lookup" };
         let workers = if is_fleet { dice.random_range(1..=4) } else { 0 };

@@ -1,19 +1,26 @@
 /* What a program believes of its clock and its disk: preloaded into the programs under test.
  *
  * CHAOS_CLOCK names a file with the seconds that the wall clock is off; the monotonic clock is never touched.
- * While the file named by CHAOS_FULL is there, nothing can be written below the folder named by CHAOS_FOLDER. */
+ * While the file named by CHAOS_FULL is there, nothing can be written below the folder named by CHAOS_FOLDER.
+ * A program ends with the run that started it, however the run ends. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
+
+__attribute__((constructor)) static void end_with_the_run(void) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
 
 static long off(void) {
     const char *path = getenv("CHAOS_CLOCK");
