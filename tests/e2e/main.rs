@@ -3,6 +3,7 @@
 mod architecture;
 mod bad_input;
 mod bad_jobs;
+mod chaos;
 mod commands;
 mod contracts;
 mod domain;
@@ -21,6 +22,7 @@ mod library;
 mod licences;
 mod permissions;
 mod policies;
+mod proxy;
 mod secrets;
 mod segments;
 mod stage;

@@ -8,11 +8,15 @@
 //! - [`generate`]: random items, keys and tables; [`vary`] changes items or only respells them.
 //! - [`oracle`]: what differs between two tables, by brute force.
 //! - [`relay`]: what the programs ask of a service, and what it answers; [`slow`]: a service far away.
+//! - [`proxy`]: services that fail in every way that services fail, from a seed.
+//! - [`chaos`]: whole jobs of the real programs amid faults of services, processes, clocks and disks.
+//! - [`slow`]: a service far away.
 //! - [`wait`]: waiting for a condition, with a deadline.
 //! - [`world`]: tables, a store and workers in one process; [`watch`] sees their calls, and meddles.
 
 pub mod attribute;
 pub mod buckets;
+pub mod chaos;
 pub mod dynamodb;
 pub mod explore;
 pub mod generate;
@@ -20,6 +24,7 @@ pub mod ledger;
 pub mod ministack;
 pub mod oracle;
 pub mod process;
+pub mod proxy;
 pub mod python;
 pub mod queues;
 pub mod relay;

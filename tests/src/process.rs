@@ -113,7 +113,13 @@ impl Programs {
     /// Starts the coordinator.
     #[must_use]
     pub fn spawn_dynamend(&self, arguments: &[&str]) -> Running {
-        self.spawn_named(&self.dynamend, "dynamend", arguments)
+        self.spawn_dynamend_in(&[], arguments)
+    }
+
+    /// Starts the coordinator with more variables, or others, in its environment.
+    #[must_use]
+    pub fn spawn_dynamend_in(&self, more: &[(String, String)], arguments: &[&str]) -> Running {
+        self.spawn_named(&self.dynamend, "dynamend", more, arguments)
     }
 
     /// Runs a worker to its end, which it needs `--drain` for.
@@ -125,17 +131,23 @@ impl Programs {
     /// Starts a worker.
     #[must_use]
     pub fn spawn_worker(&self, arguments: &[&str]) -> Running {
-        self.spawn_named(&self.worker, "dynamend-worker", arguments)
+        self.spawn_worker_in(&[], arguments)
+    }
+
+    /// Starts a worker with more variables, or others, in its environment.
+    #[must_use]
+    pub fn spawn_worker_in(&self, more: &[(String, String)], arguments: &[&str]) -> Running {
+        self.spawn_named(&self.worker, "dynamend-worker", more, arguments)
     }
 
     /// Starts another program, in the same environment.
     #[must_use]
     pub fn spawn(&self, program: &Path, arguments: &[&str]) -> Running {
         let name = program.file_name().expect("a program has a name").to_string_lossy();
-        self.spawn_named(program, &name, arguments)
+        self.spawn_named(program, &name, &[], arguments)
     }
 
-    fn spawn_named(&self, program: &Path, name: &str, arguments: &[&str]) -> Running {
+    fn spawn_named(&self, program: &Path, name: &str, more: &[(String, String)], arguments: &[&str]) -> Running {
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
         // Files, and not pipes: they can be looked at while the program runs, and never make it wait.
         let output = |kind: &str| self.home().join(format!("{number}-{name}.{kind}"));
@@ -144,7 +156,7 @@ impl Programs {
         let child = Command::new(program)
             .args(arguments)
             .env_clear()
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(self.environment.iter().chain(more).map(|(name, value)| (name, value)))
             .current_dir(self.home())
             .stdin(Stdio::null())
             .stdout(create(&stdout))

@@ -65,7 +65,7 @@ fn fingerprint() -> u64 {
 }
 
 /// Cargo's target directory, found from this program's own place in it (`target/debug/deps/e2e-…`).
-fn target_folder() -> PathBuf {
+pub(crate) fn target_folder() -> PathBuf {
     let program = std::env::current_exe().expect("a program knows its path");
     let target = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
     target.unwrap_or_else(|| panic!("{} is not below a Cargo target directory", program.display())).to_owned()
