@@ -82,7 +82,7 @@ mod tests {
         let mut manifest = json!({
             "version": 1, "job": "J", "kind": "sync", "created_at": "2026-11-20T23:15:00.000Z",
             "master": side("us-east-1:orders"), "slaves": [side("us-east-1:copy")],
-            "key_schema": { "partition": { "name": "id", "kind": "S" }, "sort": null },
+            "key_schema": { "partition": { "name": "id", "type": "S" }, "sort": null },
             "total_segments": 8, "only_segments": "0-7", "starting_keys": { "7": { "id": { "S": "a" } } },
             "strategies": ["paired"],
             "sync": serde_json::to_value(super::super::job::SyncSettings::default()).unwrap(),

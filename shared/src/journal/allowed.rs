@@ -117,7 +117,9 @@ fn is_plain(manifest_url: &str, store: &StoreUrl) -> bool {
         StoreUrl::Directory(path) => {
             let url = Url::from_directory_path(path).map(String::from).unwrap_or_default();
             let written = [format!("{url}jobs/"), format!("{}/jobs/", path.display())];
-            path.to_str().and_then(|path| path.strip_prefix('/')).is_some_and(names_no_way_up)
+            path.to_str()
+                .and_then(|path| path.strip_prefix('/'))
+                .is_some_and(|path| path.is_empty() || names_no_way_up(path))
                 && written.iter().any(|written| manifest_url.starts_with(written))
         }
     }
