@@ -95,10 +95,12 @@ impl Recorded {
         }
         assert!(key.starts_with("/fleet/jobs/"), "{key} is not of a job");
         let is_summary = key.ends_with("/summary.json");
+        let is_name = key.contains("/workers/");
         let (action, resource) = match call.request.method.as_str() {
             "GET" | "HEAD" => ("GetObject", Resource::Jobs),
             "PUT" => ("PutObject", Resource::Jobs),
             "DELETE" if is_summary => ("DeleteObject", Resource::Summaries),
+            "DELETE" if is_name => ("DeleteObject", Resource::Workers),
             "DELETE" => ("DeleteObject", Resource::Jobs),
             other => panic!("{other} {key}"),
         };
@@ -139,6 +141,7 @@ fn assert_listed(purpose: For, needed: &Needed) {
     let superfluous: Vec<_> = listed
         .iter()
         .filter(|it| !needed.contains(&name(it)) && !excused(it.action))
+        .filter(|it| !matches!(it.when, When::Limited | When::ShareOfCapacity))
         .filter(|it| it.when != When::OwnKey || !needed.iter().any(|(service, ..)| *service == Service::Sqs))
         .collect();
     assert!(superfluous.is_empty(), "{purpose:?} does not need {superfluous:?}");
@@ -213,6 +216,12 @@ async fn enqueueing_cancelling_and_resuming() {
     stage.enqueued("first", &[]);
     stage.here(&["cancel", "first"]);
     assert_listed(For::Cancel, &stage.needed());
+    stage.enqueued("paused", &[]);
+    stage.here(&["pause", "paused"]);
+    assert_listed(For::Cancel, &stage.needed());
+    stage.enqueued("limited", &[]);
+    stage.here(&["limit", "limited", "--read-capacity", "10", "--max-cost", "5"]);
+    assert_listed(For::Limit, &stage.needed());
     stage.enqueued("other", &[]);
     stage.queued(&["resume", "other"]);
     assert_listed(For::ResumeQueued, &stage.needed());
@@ -225,8 +234,20 @@ async fn enqueueing_cancelling_and_resuming() {
 }
 
 #[tokio::test]
+async fn undoing() {
+    let stage = Recorded::new().await;
+    stage.here(&[&SYNC[..], &ROLE_AND_KEY, &["--repair", "--undo", "--job-id", "job"]].concat());
+    let _ = stage.needed();
+
+    stage.here(&["undo", "job"]);
+
+    assert_listed(For::Undo, &stage.needed());
+}
+
+#[tokio::test]
 async fn working() {
-    for (flags, policy) in [(&["--scan-for-extra"][..], COMPARE), (&["--repair"], REPAIR)] {
+    let limited = &["--repair", "--read-capacity", "10000", "--write-capacity", "10000"];
+    for (flags, policy) in [(&["--scan-for-extra"][..], COMPARE), (limited, REPAIR)] {
         let stage = Recorded::new().await;
         stage.fleet.queue.send("not for anybody").await;
         stage.enqueued("job", flags);
@@ -245,6 +266,9 @@ async fn working() {
         let worker = worker.wait(DEADLINE);
 
         assert_eq!(worker.code, Some(0), "{}", worker.stderr);
-        assert_listed(For::Worker(policy), &stage.needed());
+        let needed = stage.needed();
+        assert_listed(For::Worker(policy), &needed);
+        let tells_of_itself = needed.contains(&(Service::S3, "DeleteObject".to_owned(), Resource::Workers));
+        assert_eq!(tells_of_itself, policy == REPAIR);
     }
 }

@@ -21,13 +21,14 @@ fn listed(purposes: &[For]) -> BTreeSet<Permission> {
 }
 
 /// The rows of README's table, as it has them; the last adds to the others.
-fn rows() -> [(&'static str, Vec<For>); 9] {
+fn rows() -> [(&'static str, Vec<For>); 10] {
     [
         ("`sync` without a queue", vec![For::Sync(COMPARE)]),
         ("`sync --queue`", vec![For::SyncQueued]),
         ("`estimate`", vec![For::Estimate]),
         ("`status`, `report`, `jobs`", vec![For::Status, For::Report, For::Jobs]),
-        ("`cancel`", vec![For::Cancel]),
+        ("`cancel`, `pause`, `limit`", vec![For::Cancel, For::Limit]),
+        ("`undo`", vec![For::Undo]),
         ("`resume` without a queue", vec![For::Resume(COMPARE)]),
         ("`resume --queue`", vec![For::ResumeQueued]),
         ("`dynamend-worker`", vec![For::Worker(COMPARE)]),
@@ -75,6 +76,7 @@ fn resource(arn: &str) -> Resource {
         "arn:aws:sqs:eu-west-1:111122223333:dynamend" => Resource::Queue,
         "arn:aws:s3:::dynamend-jobs-111122223333/dynamend/jobs/*" => Resource::Jobs,
         "arn:aws:s3:::dynamend-jobs-111122223333/dynamend/jobs/*/summary.json" => Resource::Summaries,
+        "arn:aws:s3:::dynamend-jobs-111122223333/dynamend/jobs/*/workers/*" => Resource::Workers,
         "arn:aws:s3:::dynamend-jobs-111122223333" => Resource::Bucket,
         _ => panic!("{arn} is none of the example's resources"),
     }
@@ -104,11 +106,12 @@ fn the_policies_of_infra_grant_what_is_on_the_list_and_no_more() {
     let infra = text("infra/README.md");
     let blocks = infra.split("```json\n").skip(1).map(|block| block.split("```").next().unwrap_or_default());
     let policies: Vec<Json> = blocks.map(|block| serde_json::from_str(block).expect("a policy is JSON")).collect();
-    let coordinator = [For::SyncQueued, For::Status, For::Report, For::Jobs, For::Cancel, For::ResumeQueued];
+    let coordinator =
+        [For::SyncQueued, For::Status, For::Report, For::Jobs, For::Cancel, For::Limit, For::ResumeQueued];
     let purposes = [&coordinator[..], &[For::Worker(REPAIR)]];
     assert_eq!(policies.len(), purposes.len(), "a policy for the coordinator, and one for a worker");
     for (policy, purposes) in policies.iter().zip(purposes) {
-        let always = listed(purposes).into_iter().filter(|it| it.when == When::Always);
+        let always = listed(purposes).into_iter().filter(|it| matches!(it.when, When::Always | When::Limited));
         let due: BTreeSet<(String, Resource)> =
             always.map(|it| (format!("{}:{}", it.service.prefix(), it.action), it.resource)).collect();
         assert_eq!(granted(policy), due, "{purposes:?}");

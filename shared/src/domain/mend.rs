@@ -160,6 +160,15 @@ impl<'a> Mending<'a> {
         self.attempts = self.attempts.max(1);
     }
 
+    /// The write that was asked for was denied. A write of ours that is to be taken back stays, and the report says so;
+    /// nothing when it is no such write.
+    #[must_use]
+    pub fn denied(&self) -> Option<Ending> {
+        self.ours.as_ref()?;
+        let reason = "the master changed behind the write, and following it is not permitted".to_owned();
+        Some(Ending::Settled(Outcome::Unstable, Some(reason)))
+    }
+
     /// Decides by what both sides hold. `now` is in seconds since 1970; `differing` is that of [`judge`].
     pub fn seen(
         &mut self,

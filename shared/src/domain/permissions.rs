@@ -20,8 +20,12 @@ pub enum For {
     Report,
     /// `jobs`.
     Jobs,
-    /// `cancel`.
+    /// `cancel` and `pause`.
     Cancel,
+    /// `limit`.
+    Limit,
+    /// `undo`.
+    Undo,
     /// `resume` without a queue; it works as a worker does.
     Resume(Policy),
     /// `resume --queue`, with and without `--wait`.
@@ -72,6 +76,8 @@ pub enum Resource {
     Jobs,
     /// Their summaries: `STORE/jobs/*/summary.json`.
     Summaries,
+    /// What workers tell each other: `STORE/jobs/*/workers/*`.
+    Workers,
     /// The store's bucket.
     Bucket,
     /// A role that a side of the job names.
@@ -89,6 +95,10 @@ pub enum When {
     RoleNamed,
     /// When queue or bucket are encrypted with a KMS key of one's own.
     OwnKey,
+    /// When the job has a capacity limit or a budget, or gets one while it runs.
+    Limited,
+    /// When a capacity limit is a share of what a table is provisioned for.
+    ShareOfCapacity,
 }
 
 /// One permission.
@@ -107,14 +117,18 @@ pub struct Permission {
 /// Everything that is needed, each once.
 #[must_use]
 pub fn permissions(purpose: For) -> Vec<Permission> {
-    use Resource::{Bucket, Jobs, Key, Master, Queue, Role, Slaves, Summaries};
+    use Resource::{Bucket, Jobs, Key, Master, Queue, Role, Slaves, Summaries, Workers};
     use Service::{DynamoDb, Kms, S3, Sqs, Sts};
-    use When::{Always, OwnKey, RoleNamed};
+    use When::{Always, Limited, OwnKey, RoleNamed, ShareOfCapacity};
     let line = |service, when, resource, actions: &[&'static str]| {
         actions.iter().map(move |&action| Permission { service, action, resource, when }).collect::<Vec<_>>()
     };
-    let describe =
-        || [line(DynamoDb, Always, Master, &["DescribeTable"]), line(DynamoDb, Always, Slaves, &["DescribeTable"])];
+    let on_tables =
+        |when, actions: &[&'static str]| [line(DynamoDb, when, Master, actions), line(DynamoDb, when, Slaves, actions)];
+    let describe = || on_tables(Always, &["DescribeTable"]);
+    let plan = || on_tables(Always, &["DescribeTable", "DescribeTimeToLive"]);
+    // Workers of a limited job tell each other of themselves, each by a name that replaces the one before.
+    let replace_names = || line(S3, Limited, Workers, &["DeleteObject"]);
     let assume = || line(Sts, RoleNamed, Role, &["AssumeRole"]);
     // S3 tells an object that is not there from one that is forbidden only to those who may list.
     let read = || [line(S3, Always, Jobs, &["GetObject"]), line(S3, Always, Bucket, &["ListBucket"])];
@@ -125,7 +139,7 @@ pub fn permissions(purpose: For) -> Vec<Permission> {
     let write_key = || line(Kms, OwnKey, Key, &["Decrypt", "GenerateDataKey"]);
     let work = |policy: Policy| {
         let scan = &["Scan", "BatchGetItem"];
-        let mut all = vec![assume(), write(), write_key()];
+        let mut all = vec![assume(), write(), write_key(), replace_names()];
         all.extend(describe().into_iter().chain(read()));
         all.extend([line(DynamoDb, Always, Master, scan), line(DynamoDb, Always, Slaves, scan)]);
         if [policy.missing, policy.differing].contains(&Handling::Repair) {
@@ -137,11 +151,20 @@ pub fn permissions(purpose: For) -> Vec<Permission> {
         all
     };
     let lines: Vec<Vec<Permission>> = match purpose {
-        For::Sync(policy) => work(policy),
-        For::SyncQueued => [vec![assume(), enqueue(), write(), write_key()], describe().into(), read().into()].concat(),
+        For::Sync(policy) => [work(policy), plan().into()].concat(),
+        For::SyncQueued => [vec![assume(), enqueue(), write(), write_key()], plan().into(), read().into()].concat(),
         For::Estimate => [vec![assume()], describe().into()].concat(),
         For::Status | For::Report | For::Jobs => [vec![read_key()], read().into()].concat(),
         For::Cancel => [vec![write(), write_key()], read().into()].concat(),
+        For::Limit => {
+            let share = on_tables(ShareOfCapacity, &["DescribeTable"]);
+            [vec![write(), write_key()], read().into(), share.into()].concat()
+        }
+        For::Undo => {
+            let back = line(DynamoDb, Always, Slaves, &["BatchGetItem", "PutItem", "DeleteItem"]);
+            let told = line(S3, Limited, Jobs, &["PutObject"]);
+            [vec![assume(), back, told, replace_names(), read_key()], describe().into(), read().into()].concat()
+        }
         For::Resume(policy) => [vec![withdraw()], work(policy)].concat(),
         For::ResumeQueued => [vec![enqueue(), write(), withdraw(), write_key()], read().into()].concat(),
         For::Worker(policy) => {

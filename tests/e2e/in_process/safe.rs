@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use shared::domain::condition::Write;
 use shared::domain::decide::Kind;
 use shared::domain::discrepancy::Outcome;
 use shared::domain::job::{AfterWrite, Confirm, StrategyChoice, SyncSettings};
@@ -11,8 +12,9 @@ use shared::domain::key::{Key, KeySchema, KeyType};
 use shared::domain::number::Number;
 use shared::domain::value::{Item, Value};
 use shared::local::table::MemoryTable;
+use shared::ports::failure::FailureKind;
 use tests::generate::schema;
-use tests::watch::{Access, Call, Watch};
+use tests::watch::{Access, Call, Watch, failure};
 use tests::world::{DRY_RUN, REPAIR, Report, Worker, World};
 
 use super::exact::{settings, settings_by};
@@ -157,6 +159,26 @@ async fn an_item_that_is_deleted_while_it_is_put_does_not_come_back() {
 
     assert!(world.tables[1].is_empty());
     assert_eq!(outcomes(&report), [(Kind::Missing, Outcome::Skipped, Some("changed meanwhile"))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_that_may_not_be_taken_back_is_reported_as_unstable() {
+    let world = World::new(&by_id(), [&[item("a", 2)][..], &[]], 10);
+    let master = Arc::clone(&world.tables[0]);
+    let watch = Watch::plain(move |call| match call {
+        Call::Table(1, Access::Write(Write::Put(_))) => {
+            drop(master.remove(&key("a")).unwrap());
+            None
+        }
+        Call::Table(1, Access::Write(Write::Delete(_))) => Some(failure(FailureKind::Denied)),
+        _ => None,
+    });
+
+    let report = world.sync(1, settings(REPAIR), &Worker { watch: Some(watch), ..Worker::default() }).await;
+
+    let [(Kind::Missing, Outcome::Unstable, Some(reason))] = outcomes(&report)[..] else { panic!("{report:?}") };
+    assert!(reason.contains("not permitted"), "{reason}");
+    assert_eq!((report.summary.units.failed, report.summary.slaves[0].unstable), (0, 1));
 }
 
 /// A slave that gets what the master has so long after the first look at it.

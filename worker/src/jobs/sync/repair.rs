@@ -145,7 +145,10 @@ impl Mender<'_> {
             Err(failure) if failure.kind == FailureKind::Invalid => {
                 Ok(Attempt::Refused(Ending::Settled(Outcome::Failed, Some(failure.to_string()))))
             }
-            Err(failure) => Err(failure.into()),
+            Err(failure) => match mending.denied() {
+                Some(ending) if failure.kind == FailureKind::Denied => Ok(Attempt::Refused(ending)),
+                _ => Err(failure.into()),
+            },
         }
     }
 
