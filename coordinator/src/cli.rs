@@ -468,8 +468,16 @@ pub struct LimitJobArgs {
     pub write_capacity: Option<Capacity>,
     /// Dollars that the job may cost from its beginning on, or none
     #[arg(long, value_name = "DOLLARS|none", value_parser = max_cost_or_none)]
-    #[expect(clippy::option_option, reason = "not given, or lifted")]
-    pub max_cost: Option<Option<f64>>,
+    pub max_cost: Option<MaxCost>,
+}
+
+/// What a job may cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MaxCost {
+    /// Dollars.
+    Dollars(f64),
+    /// Whatever it costs.
+    Unlimited,
 }
 
 /// Options of `report`.
@@ -528,8 +536,8 @@ fn capacity(text: &str) -> Result<f64, String> {
     }
 }
 
-fn max_cost_or_none(text: &str) -> Result<Option<f64>, String> {
-    if text == "none" { Ok(None) } else { max_cost(text).map(Some) }
+fn max_cost_or_none(text: &str) -> Result<MaxCost, String> {
+    if text == "none" { Ok(MaxCost::Unlimited) } else { max_cost(text).map(MaxCost::Dollars) }
 }
 
 /// Ids become folder names, on S3 and on disk.

@@ -4,6 +4,7 @@
 //! asserted: the machine decides. `DYNAMEND_BENCH_ITEMS` sets the size of the large tables (1,000,000).
 //!
 //! - [`main_job`]: segments, slaves and pages that wait together, enqueueing, and a worker's memory.
+//! - [`pacing`]: rates that were asked for against those that were charged.
 //! - [`paired`]: what the paired scan costs in read units, CPU and memory, and what more workers give it.
 //! - [`replay`]: tables of any size that are made up while they are read, as a process; [`fetch`]: a client that throws
 //!   them away; [`delay`]: a service far away; [`usage`]: what a process took.
@@ -12,6 +13,7 @@
 mod delay;
 mod fetch;
 mod main_job;
+mod pacing;
 mod paired;
 mod replay;
 mod usage;
@@ -28,10 +30,11 @@ const DEADLINE: Duration = Duration::from_secs(3600);
 type Part = (&'static str, fn() -> LocalBoxFuture<'static, ()>);
 
 /// All parts in their order; what is given on the command line is how the wanted ones begin.
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("waiting", || Box::pin(main_job::waiting())),
     ("enqueueing", || Box::pin(main_job::enqueueing())),
     ("memory", || Box::pin(main_job::memory())),
+    ("pacing", || Box::pin(pacing::rates())),
     ("paired-units", || Box::pin(paired::units::compare())),
     ("paired-cpu", || Box::pin(paired::cpu::compare())),
     ("paired-memory", || Box::pin(paired::memory::compare())),

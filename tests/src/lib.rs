@@ -6,11 +6,11 @@
 //!   virtual environment that it runs in.
 //! - [`process`]: the real programs, in a clean environment, with signals.
 //! - [`generate`]: random items, keys and tables; [`vary`] changes items or only respells them.
-//! - [`oracle`]: what differs between two tables, by brute force.
+//! - [`oracle`]: what differs between two tables, by brute force; [`explore`]: all orders of steps around a repair.
 //! - [`relay`]: what the programs ask of a service, and what it answers; [`slow`]: a service far away.
 //! - [`proxy`]: services that fail in every way that services fail, from a seed.
 //! - [`chaos`]: whole jobs of the real programs amid faults of services, processes, clocks and disks.
-//! - [`slow`]: a service far away.
+//! - [`ledger`]: what tables charge, and when.
 //! - [`wait`]: waiting for a condition, with a deadline.
 //! - [`world`]: tables, a store and workers in one process; [`watch`] sees their calls, and meddles.
 

@@ -9,7 +9,7 @@ use shared::journal::Journal;
 use worker::plan::{ceilings, look_at};
 
 use super::sync::{advise, show};
-use crate::cli::LimitJobArgs;
+use crate::cli::{LimitJobArgs, MaxCost};
 use crate::failure::{Exit, Failure};
 use crate::follow;
 use crate::settings::Settings;
@@ -35,18 +35,20 @@ pub(super) async fn run(settings: &Settings, args: &LimitJobArgs) -> Result<Exit
     let asked: Vec<(Direction, Capacity)> =
         asked.into_iter().filter_map(|(direction, capacity)| Some((direction, capacity?))).collect();
     let resolved = resolve(settings, &manifest, &asked).await?;
-    let prices = before.limits.as_ref().and_then(|limits| limits.budget).map(|budget| budget.prices);
+    let prices = Prices::US_EAST_ON_DEMAND;
     let unaccounted = match max_cost {
-        Some(Some(_)) => unaccounted(&journal, &before, prices.unwrap_or(Prices::US_EAST_ON_DEMAND)).await?,
-        Some(None) | None => 0.0,
+        Some(MaxCost::Dollars(_)) => unaccounted(&journal, &before, prices).await?,
+        Some(MaxCost::Unlimited) | None => 0.0,
     };
     let change = |control: &mut Control| {
         let mut limits = manifest.limits_now(control).clone();
         for (direction, ceilings) in &resolved {
             limits.set(*direction, ceilings);
         }
-        if let Some(max_cost) = max_cost {
-            limits.budget = max_cost.map(|max_cost| budget(&limits, max_cost, unaccounted));
+        match *max_cost {
+            Some(MaxCost::Dollars(max_cost)) => limits.budget = Some(budget(&limits, max_cost, unaccounted)),
+            Some(MaxCost::Unlimited) => limits.budget = None,
+            None => {}
         }
         control.limits = Some(limits);
     };

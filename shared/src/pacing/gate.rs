@@ -188,7 +188,8 @@ impl Gate {
         }
         let rate = state.rate(instant, now);
         if rate.is_none() {
-            self.open_or_close(&mut state);
+            // Throttling may be over.
+            self.swing(&mut state);
         }
         let within = rate.map_or(f64::INFINITY, |rate| REQUEST.as_secs_f64() * rate);
         let units = cost(within);
@@ -227,11 +228,15 @@ impl Gate {
     }
 
     fn open_or_close(&self, state: &mut State) {
+        self.swing(state);
+        self.changed.notify_one();
+    }
+
+    fn swing(&self, state: &mut State) {
         let now = self.opened.elapsed();
         let is_limited = state.ceiling != Ceiling::None || self.account.purse().has_budget();
         let is_slowed = state.slowing.rate(None, now).is_some();
         self.is_open.store(!is_limited && !is_slowed, Ordering::Release);
-        self.changed.notify_one();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

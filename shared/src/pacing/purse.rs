@@ -189,8 +189,8 @@ mod tests {
             let total = budget(50_000.0).nanos();
             let mut workers: Vec<Purse> = (0..4).map(|_| purse(50_000.0)).collect();
             // What each has written, and whether it still has to look.
-            let mut written = vec![0; 4];
-            let mut to_look = vec![false; 4];
+            let mut written = [0; 4];
+            let mut to_look = [false; 4];
             for _ in 0..4000 {
                 let n = dice.random_range(0..4);
                 match dice.random_range(0..3) {

@@ -156,7 +156,7 @@ mod tests {
         ] {
             let limit = sizes.page_within(units, asked, Consistency::Eventual);
             assert_eq!(limit, expected, "{units} units");
-            assert!(sizes.page_units(limit, Consistency::Eventual) <= units.max(0.5).min(128.0).max(0.5));
+            assert!(sizes.page_units(limit, Consistency::Eventual) <= units.clamp(0.5, 128.0));
         }
         assert_eq!(of(300_000).page_within(1.0, None, Consistency::Eventual), Some(1));
         assert_eq!(of(300_000).page_units(Some(1), Consistency::Eventual), 37.0);
