@@ -102,13 +102,18 @@ async fn run(flags: Flags) -> ExitCode {
 }
 
 async fn work(flags: Flags) -> Result<(), Failure> {
+    // First of all: a worker that is stopped while it starts ends in good order too.
+    let stop = stop_on_signals();
     let clients = Arc::new(Clients::new(ClientSettings {
         profile: flags.profile,
         region: flags.region,
         endpoint_url: flags.endpoint_url,
     }));
     let queue = Arc::new(SqsQueue::new(clients.sqs(&flags.queue).await?, flags.queue.clone()));
-    let facts = queue.check().await?;
+    let facts = tokio::select! {
+        facts = queue.check() => facts?,
+        () = stop.cancelled() => return Ok(()),
+    };
     let dead_letters = if facts.dead_letters.is_some() {
         DeadLetters::Kept
     } else {
@@ -127,7 +132,6 @@ async fn work(flags: Flags) -> Result<(), Failure> {
     };
     tracing::info!(queue = flags.queue, concurrency = settings.concurrency, "worker started");
     let jobs = OpenJobs::new(Environment::aws(clients), Arc::new(NoHooks), Arc::<Meter>::default());
-    let stop = stop_on_signals();
     consume(queue, Arc::new(jobs), settings, stop).await?;
     tracing::info!("worker stopped");
     Ok(())
