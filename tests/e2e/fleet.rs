@@ -1,14 +1,15 @@
 //! A queue, a bucket and workers that come and go: every discrepancy is found and repaired, and counted once.
 
 use std::collections::VecDeque;
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 use tests::process::Running;
 use tests::queues::Counts;
-use tests::wait::{DEADLINE, eventually};
+use tests::wait::{DEADLINE, eventually, until};
 
-use crate::stage::{Fleet, MASTER, SLAVE, SYNC, Stage, assert_reported, document};
+use crate::stage::{Fleet, MASTER, SLAVE, SYNC, Stage, assert_reported, document, programs};
 
 /// For jobs whose workers die; in debug builds, on a busy machine.
 const LONG: Duration = Duration::from_secs(150);
@@ -164,4 +165,20 @@ async fn a_cancelled_job_idles_the_workers_until_it_is_resumed() {
     assert_all_compared(&fleet.status("job"), ITEMS);
     assert_reported(&fleet.report("job"), SLAVE, &pair.expected);
     assert!(fleet.stage.differences().await.is_empty());
+}
+
+#[test]
+fn a_worker_that_is_asked_to_stop_while_it_starts_exits_in_good_order() {
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port is free");
+    silent.set_nonblocking(true).expect("a listener can be made not to block");
+    let endpoint = format!("http://{}", silent.local_addr().expect("a bound port has an address"));
+    let queue = format!("{endpoint}/000000000000/work");
+    let programs = programs().with_services(&endpoint);
+    let worker = programs.spawn_worker(&["--queue", &queue]);
+    let _asked = until("the worker asks for its queue", DEADLINE, || silent.accept().ok());
+
+    worker.terminate();
+
+    let finished = worker.wait(DEADLINE);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
 }

@@ -107,7 +107,8 @@ async fn a_throttled_request_says_why() {
         assert!(matches!(code, "ThrottlingException" | "ProvisionedThroughputExceededException"), "{code}");
         let body = error.raw_response().and_then(|answer| answer.body().bytes()).expect("there is a body");
         let body = String::from_utf8_lossy(body).into_owned();
-        assert!(body.contains("Read") && body.contains("Exceeded\""), "{body}");
+        let names_reasons = ["\"ThrottlingReasons\":", "\"throttlingReasons\":"].iter().any(|name| body.contains(name));
+        assert!(names_reasons && body.contains("Read") && body.contains("Exceeded\""), "{body}");
     }
 }
 

@@ -14,9 +14,13 @@ mod shim;
 mod stage;
 mod zombies;
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
 
 pub use self::plan::Plan;
 
@@ -59,10 +63,8 @@ pub fn run(seed: u64, paths: &Paths, services: &MiniStack) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
     runtime.block_on(async {
         let mut stage = Stage::build(plan, paths, services).await;
-        let mut problems = match stage.plan.place {
-            Place::Fleet { concurrency } => fleet::conduct(&mut stage, concurrency).await,
-            Place::Embedded { parallel } => embedded::conduct(&mut stage, parallel).await,
-        };
+        let conducted = AssertUnwindSafe(conduct(&mut stage)).catch_unwind().await;
+        let mut problems = conducted.unwrap_or_else(|panic| vec![words(&*panic)]);
         if problems.is_empty() {
             problems = check::all(&stage).await;
         }
@@ -70,4 +72,18 @@ pub fn run(seed: u64, paths: &Paths, services: &MiniStack) -> Outcome {
         let logs = if problems.is_empty() { Vec::new() } else { stage.logs() };
         Outcome { title, problems, injected: stage.injected(), logs, took: started.elapsed() }
     })
+}
+
+async fn conduct(stage: &mut Stage) -> Vec<String> {
+    match stage.plan.place {
+        Place::Fleet { concurrency } => fleet::conduct(stage, concurrency).await,
+        Place::Embedded { parallel } => embedded::conduct(stage, parallel).await,
+    }
+}
+
+/// What a panic says.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+    text.unwrap_or_else(|| "it panicked".to_owned())
 }

@@ -196,6 +196,11 @@ impl Client {
         self.state.wire.has_tripped()
     }
 
+    /// Holds no request any more.
+    pub fn disarm(&self) {
+        self.state.wire.disarm();
+    }
+
     /// Lets the held request go on.
     pub fn let_go(&self) {
         self.state.wire.let_go();

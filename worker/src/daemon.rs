@@ -106,6 +106,8 @@ async fn run(flags: Flags) -> ExitCode {
 }
 
 async fn work(flags: Flags) -> Result<(), Failure> {
+    // First of all: a worker that is stopped while it starts ends in good order too.
+    let stop = stop_on_signals();
     let allowed = AllowedStores::of(flags.allow_store).map_err(|error| Failure {
         kind: FailureKind::Invalid,
         operation: "Start",
@@ -118,7 +120,10 @@ async fn work(flags: Flags) -> Result<(), Failure> {
         endpoint_url: flags.endpoint_url,
     }));
     let queue = Arc::new(SqsQueue::new(clients.sqs(&flags.queue).await?, flags.queue.clone()));
-    let facts = queue.check().await?;
+    let facts = tokio::select! {
+        facts = queue.check() => facts?,
+        () = stop.cancelled() => return Ok(()),
+    };
     let dead_letters = if facts.dead_letters.is_some() {
         DeadLetters::Kept
     } else {
@@ -138,7 +143,6 @@ async fn work(flags: Flags) -> Result<(), Failure> {
     tracing::info!(queue = flags.queue, concurrency = settings.concurrency, stores = %allowed, "worker started");
     let jobs = OpenJobs::new(Environment::aws(clients), Arc::new(NoHooks), Arc::<Meter>::default());
     let jobs = jobs.only_from(allowed);
-    let stop = stop_on_signals();
     consume(queue, Arc::new(jobs), settings, stop).await?;
     tracing::info!("worker stopped");
     Ok(())

@@ -113,7 +113,7 @@ impl Hand {
         if self.paused_until.take().is_some() {
             running.resume();
         }
-        self.client.let_go();
+        self.client.disarm();
         if running.is_running() {
             running.terminate();
             self.happened.push(What::Terminate);

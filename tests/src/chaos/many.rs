@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Outcome, Paths, Plan, run};
+use super::{Outcome, Paths, Plan, run, words};
 use crate::ministack::MiniStack;
 use crate::python::target_folder;
 
@@ -82,16 +82,12 @@ pub fn run_all(seeds: &[u64], at_once: usize, paths: &Paths, say: &(dyn Fn(&str)
 fn attempt(seed: u64, paths: &Paths, services: &MiniStack) -> Outcome {
     let started = Instant::now();
     let ended = std::thread::scope(|scope| scope.spawn(|| run(seed, paths, services)).join());
-    ended.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-        Outcome {
-            title: Plan::of(seed).title(),
-            problems: vec![text.unwrap_or_else(|| "it panicked".to_owned())],
-            injected: BTreeMap::new(),
-            logs: Vec::new(),
-            took: started.elapsed(),
-        }
+    ended.unwrap_or_else(|panic| Outcome {
+        title: Plan::of(seed).title(),
+        problems: vec![words(&*panic)],
+        injected: BTreeMap::new(),
+        logs: Vec::new(),
+        took: started.elapsed(),
     })
 }
 

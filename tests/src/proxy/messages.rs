@@ -10,7 +10,13 @@ use serde_json::{Value as Json, json};
 
 use super::call::Call;
 use super::fault::Fault;
+use super::record::Record;
 use super::relay::Answer;
+
+/// Notes a deletion that came too late.
+pub(super) fn remember(record: &mut Record, call: &Call, answer: &Answer) {
+    record.late_deletions += u64::from(call.is("DeleteMessage") && answer.status.is_client_error());
+}
 
 /// How much later a message is delivered that is delivered late or again, at most.
 const LATER: Duration = Duration::from_secs(3);

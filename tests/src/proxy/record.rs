@@ -14,6 +14,8 @@ pub struct Record {
     pub written: Vec<Written>,
     /// Checkpoints that were put.
     pub taken: Vec<Taken>,
+    /// Deletions of messages that came too late: the message was delivered anew, or gone.
+    pub late_deletions: u64,
 }
 
 /// A request about an item.

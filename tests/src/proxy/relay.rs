@@ -289,7 +289,7 @@ async fn pass_on(shared: &Shared, client: &ClientState, call: &Call) -> Option<A
     match call.service {
         Service::Tables => tables::remember(&mut recorder.record, &client.name, call, &answer, &setup.key_names),
         Service::Store => objects::remember(&mut recorder.record, &client.name, call, &answer),
-        Service::Queue => {}
+        Service::Queue => messages::remember(&mut recorder.record, call, &answer),
     }
     Some(answer)
 }

@@ -57,6 +57,11 @@ impl Wire {
         *lock(&self.set) = Some(tripwire);
     }
 
+    pub(super) fn disarm(&self) {
+        *lock(&self.set) = None;
+        self.let_go();
+    }
+
     pub(super) fn has_tripped(&self) -> bool {
         self.tripped.load(Ordering::Acquire)
     }
