@@ -16,6 +16,7 @@ mod fast_reader;
 mod fleet;
 mod fleet_messages;
 mod fleet_resume;
+mod guarantees;
 mod in_process;
 mod interrupted;
 mod library;
