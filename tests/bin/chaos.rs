@@ -44,7 +44,7 @@ struct Task {
 }
 
 fn task(mut arguments: impl Iterator<Item = String>) -> Option<Task> {
-    let mut task = Task { seed: 1, runs: 20, at_once: 6 };
+    let mut task = Task { seed: 1, runs: 20, at_once: 8 };
     while let Some(flag) = arguments.next() {
         let value = arguments.next()?;
         match flag.as_str() {

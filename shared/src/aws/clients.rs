@@ -3,6 +3,10 @@
 //! There is one configuration per identity and region, and one client per identity, region and endpoint; all share one
 //! pool of connections. DynamoDB clients do not retry, because [`crate::retry`] goes around them; the others retry as
 //! the SDK does by default.
+//!
+//! The SDK's watch over stalled streams steps through every instant that the wall clock jumps over while a request is
+//! under way, and holds up the whole process meanwhile. So it is off where the time for one try covers all of the
+//! request; what remains is the body of an S3 object, which is read after the try.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +21,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
+use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -139,6 +143,7 @@ impl Clients {
         let config = self.config(&mut cache, &identity, Some(&region)).await;
         let mut builder = aws_sdk_dynamodb::config::Builder::from(&config)
             .retry_config(RetryConfig::disabled())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .timeout_config(timeouts(TABLE_TIMEOUT));
         if endpoint.is_some() {
             builder.set_endpoint_url(endpoint.clone());
@@ -160,7 +165,9 @@ impl Clients {
         }
         let resource = || format!("queue `{queue_url}`");
         let config = self.own_config(&mut cache, region.as_deref(), resource).await?;
-        let mut builder = aws_sdk_sqs::config::Builder::from(&config).timeout_config(timeouts(QUEUE_TIMEOUT));
+        let mut builder = aws_sdk_sqs::config::Builder::from(&config)
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .timeout_config(timeouts(QUEUE_TIMEOUT));
         if let Some(endpoint) = self.endpoint_unless_set_for("SQS")? {
             builder.set_endpoint_url(Some(endpoint));
         }
@@ -180,7 +187,9 @@ impl Clients {
         }
         let region = self.settings.region.as_deref();
         let config = self.own_config(&mut cache, region, || "the bucket".to_owned()).await?;
-        let mut builder = aws_sdk_s3::config::Builder::from(&config).timeout_config(timeouts(STORE_TIMEOUT));
+        let mut builder = aws_sdk_s3::config::Builder::from(&config)
+            .stalled_stream_protection(StalledStreamProtectionConfig::enabled().upload_enabled(false).build())
+            .timeout_config(timeouts(STORE_TIMEOUT));
         let endpoint = self.endpoint_unless_set_for("S3")?;
         // An emulator answers under one name, and not under one per bucket.
         let overridden = endpoint.is_some() || service_endpoint("S3").is_some() || config.endpoint_url().is_some();

@@ -17,6 +17,7 @@ pub(super) struct Hand {
     paused_until: Option<Instant>,
     full_until: Option<Instant>,
     happened: Vec<What>,
+    fated: bool,
 }
 
 /// A process that ended.
@@ -26,6 +27,8 @@ pub(super) struct End {
     pub(super) code: Option<i32>,
     pub(super) stdout: String,
     pub(super) stderr: String,
+    /// Whether it was killed by what it was loaded with.
+    pub(super) died: bool,
     /// What had happened to it.
     pub(super) happened: Vec<What>,
     /// Faults that it had met.
@@ -34,7 +37,7 @@ pub(super) struct End {
 
 impl End {
     pub(super) fn was_killed(&self) -> bool {
-        self.happened.contains(&What::Kill)
+        self.died || self.happened.contains(&What::Kill)
     }
 
     pub(super) fn was_asked_to_stop(&self) -> bool {
@@ -57,7 +60,13 @@ impl Hand {
             client.set(mishap.at);
         }
         let (paused_until, full_until) = (None, None);
-        Self { running: Some(running), client, shim, mishap, paused_until, full_until, happened: Vec::new() }
+        let (running, happened, fated) = (Some(running), Vec::new(), false);
+        Self { running, client, shim, mishap, paused_until, full_until, happened, fated }
+    }
+
+    /// It was loaded with its end, and may be killed at any step.
+    pub(super) fn fated(self) -> Self {
+        Self { fated: true, ..self }
     }
 
     /// Whether nothing more will happen to it until its end, unless it is told.
@@ -114,7 +123,8 @@ impl Hand {
             running.resume();
         }
         self.client.disarm();
-        if running.is_running() {
+        // A second signal would end it at once.
+        if running.is_running() && !self.happened.contains(&What::Terminate) {
             running.terminate();
             self.happened.push(What::Terminate);
         }
@@ -156,6 +166,7 @@ impl Hand {
         self.shim.free_disk();
         let Finished { code, stdout, stderr } = finished;
         let (name, injected) = (self.client.name.clone(), self.client.injected());
-        End { name, code, stdout, stderr, happened: std::mem::take(&mut self.happened), injected }
+        let happened = std::mem::take(&mut self.happened);
+        End { name, code, stdout, stderr, died: self.fated && code.is_none(), happened, injected }
     }
 }

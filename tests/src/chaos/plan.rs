@@ -40,6 +40,8 @@ pub struct Plan {
     /// What happens to the workers, by place; one after the other.
     pub(super) to_workers: Vec<Vec<Mishap>>,
     pub(super) user: User,
+    /// How many steps of writing to its directory the first coordinator lives.
+    pub(super) steps: Option<u32>,
 }
 
 /// What the user does while the job runs.
@@ -144,6 +146,7 @@ impl Plan {
             to_coordinator: Vec::new(),
             to_workers: Vec::new(),
             user: User::Patient,
+            steps: None,
         };
         plan.latency = latency(&plan, workers.max(1) * concurrency, dice);
         plan.draw_mishaps(workers, dice);
@@ -157,6 +160,8 @@ impl Plan {
             // The first process stands still until long after its leases, and wakes beside the one that went on.
             let long = EMBEDDED_LEASE + Duration::from_millis(dice.random_range(2000..5000));
             plan.to_coordinator = vec![mishap(On::Any, What::Stop(long), 10, dice)];
+        } else if store == Store::Directory && dice.random_bool(0.3) {
+            plan.steps = Some(dice.random_range(1..200));
         }
         plan
     }
@@ -164,7 +169,8 @@ impl Plan {
     /// In a line, for people.
     #[must_use]
     pub fn title(&self) -> String {
-        let Self { seed, place, store, policy, items, slaves, strategy, segments, page, latency, user, .. } = self;
+        let Self { seed, place, store, policy, items, slaves, strategy, segments, page, latency, user, steps, .. } =
+            self;
         let outages: Vec<String> = self
             .outages
             .iter()
@@ -173,7 +179,7 @@ impl Plan {
         let key = self.schema.attributes().map(|attribute| format!("{:?}", attribute.kind)).collect::<String>();
         format!(
             "seed {seed}: {place:?}, {store:?}, {policy:?}, {strategy}, {items} items ({key}), {slaves} slaves, {segments} \
-             segments, {page} per page, {latency:?} away; outages: {outages:?}; user: {user:?}; coordinator: {:?}; workers: {:?}",
+             segments, {page} per page, {latency:?} away; outages: {outages:?}; user: {user:?}; steps: {steps:?}; coordinator: {:?}; workers: {:?}",
             self.to_coordinator.iter().map(|mishap| mishap.what).collect::<Vec<_>>(),
             self.to_workers
                 .iter()

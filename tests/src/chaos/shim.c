@@ -2,6 +2,7 @@
  *
  * CHAOS_CLOCK names a file with the seconds that the wall clock is off; the monotonic clock is never touched.
  * While the file named by CHAOS_FULL is there, nothing can be written below the folder named by CHAOS_FOLDER.
+ * CHAOS_DIE_AT is how many steps of writing below that folder a program lives; it dies before the last of them.
  * A program ends with the run that started it, however the run ends. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -18,8 +19,16 @@
 #include <time.h>
 #include <unistd.h>
 
-__attribute__((constructor)) static void end_with_the_run(void) {
+static long steps_left;
+
+__attribute__((constructor)) static void begin(void) {
+    const char *steps = getenv("CHAOS_DIE_AT");
+    steps_left = steps ? strtol(steps, 0, 10) : 0;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
+static void step(void) {
+    if (steps_left > 0 && __atomic_sub_fetch(&steps_left, 1, __ATOMIC_SEQ_CST) == 0) kill(getpid(), SIGKILL);
 }
 
 static long off(void) {
@@ -68,14 +77,23 @@ static int full(void) {
     return there;
 }
 
+/* Whether a descriptor is of a file that cannot be written to; a step, where it is below the folder. */
 static int full_for(int fd) {
     char link[64], path[4096];
-    if (!full()) return 0;
+    if (steps_left <= 0 && !full()) return 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     long length = syscall(SYS_readlinkat, AT_FDCWD, link, path, sizeof path - 1);
     if (length <= 0) return 0;
     path[length] = 0;
-    return below(path);
+    if (!below(path)) return 0;
+    step();
+    return full();
+}
+
+static int full_at(const char *path) {
+    if (!below(path)) return 0;
+    step();
+    return full();
 }
 
 #define NO_SPACE_IF(condition) do { if (condition) { errno = ENOSPC; return -1; } } while (0)
@@ -91,12 +109,17 @@ int fsync(int fd) {
 }
 
 int mkdir(const char *path, mode_t mode) {
-    NO_SPACE_IF(full() && below(path));
+    NO_SPACE_IF(full_at(path));
     return syscall(SYS_mkdirat, AT_FDCWD, path, mode);
 }
 
+int rename(const char *from, const char *to) {
+    if (below(to)) step();
+    return syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
 static int open_at(int folder, const char *path, int flags, mode_t mode) {
-    NO_SPACE_IF((flags & O_CREAT) && full() && below(path));
+    NO_SPACE_IF((flags & O_CREAT) && full_at(path));
     return syscall(SYS_openat, folder, path, flags, mode);
 }
 

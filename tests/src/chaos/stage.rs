@@ -90,10 +90,13 @@ impl Stage {
 
     /// Starts the coordinator with these arguments, the place and the store aside.
     pub(super) fn coordinator(&mut self, arguments: &[&str], weather: Weather, mishap: Option<Mishap>) -> Hand {
-        let (client, shim, environment) = self.client("coordinator", weather);
+        let (client, shim, mut environment) = self.client("coordinator", weather);
+        let steps = self.plan.steps.take();
+        environment.extend(steps.map(|steps| ("CHAOS_DIE_AT".to_owned(), steps.to_string())));
         let arguments = [arguments, &self.location()].concat();
         let running = self.programs.spawn_dynamend_in(&environment, &arguments);
-        Hand::new(running, client, shim, mishap)
+        let hand = Hand::new(running, client, shim, mishap);
+        if steps.is_some() { hand.fated() } else { hand }
     }
 
     /// Starts a worker.
@@ -153,6 +156,10 @@ impl Stage {
                 What::FullDisk(_) => "disk full",
             };
             *injected.entry(name.to_owned()).or_default() += 1;
+        }
+        let died = self.ends.iter().filter(|end| end.died).count() as u64;
+        if died > 0 {
+            injected.insert("process killed at a step of writing".to_owned(), died);
         }
         injected
     }
