@@ -17,6 +17,7 @@ mod in_process;
 mod interrupted;
 mod library;
 mod licences;
+mod limits;
 mod secrets;
 mod segments;
 mod stage;
