@@ -8,7 +8,7 @@
 //! - [`local`]: the adapters without AWS: in-process queue, directory store, in-memory table.
 //! - [`journal`]: a job's folder, and the rules that make a crash harmless.
 //! - [`retry`]: trying again, the one layer for data-plane calls and partial results.
-//! - [`pacing`]: how much capacity is being consumed.
+//! - [`pacing`]: how much capacity is being consumed, and no more of it than was asked for.
 //! - [`telemetry`]: logs, traces and their field names.
 #![warn(missing_docs)]
 

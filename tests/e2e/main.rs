@@ -21,6 +21,7 @@ mod in_process;
 mod interrupted;
 mod library;
 mod licences;
+mod limits;
 mod permissions;
 mod policies;
 mod proxy;

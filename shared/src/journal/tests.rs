@@ -10,9 +10,11 @@ use serde_json::json;
 use super::parts::Packed;
 use super::{Acquired, GivenUp, Intent, Journal, JournalError, OwnedUnit, Step};
 use crate::domain::checkpoint::{MAX_ATTEMPTS, MAX_FAILURES, Position, State};
+use crate::domain::control::Wish;
 use crate::domain::decide::Kind;
 use crate::domain::discrepancy::{Discrepancy, Outcome};
 use crate::domain::job::{JobKind, MANIFEST_VERSION, Manifest, Side, SyncSettings};
+use crate::domain::limits::{Ceilings, Limits};
 use crate::domain::summary::LeaseView;
 use crate::domain::tally::Tally;
 use crate::domain::unit::{Pass, Unit};
@@ -653,4 +655,39 @@ async fn a_checkpoint_names_no_file_outside_its_folder() {
         let refused = journal.part(UNIT, name).await.unwrap_err();
         assert!(matches!(&refused, JournalError::Damaged { what, .. } if what.contains("no part has")), "{refused}");
     }
+}
+
+#[tokio::test]
+async fn changes_of_the_control_at_the_same_time_are_both_kept() {
+    let store = Arc::new(MemoryStore::new("memory"));
+    let journal = Journal::new(Arc::clone(&store) as Arc<dyn ObjectStore>, "J");
+    let slow = Journal::new(Dawdling::new(Arc::clone(&store), Dawdle::BeforePutting(Duration::from_millis(20))), "J");
+    let limits = Limits { tables: vec![Ceilings { read: Some(5.0), write: None }], budget: None };
+
+    let limit = slow.change_control(|control| control.limits = Some(limits.clone()));
+    let (limited, paused) = tokio::join!(limit, journal.set_wish(Wish::Pause));
+
+    limited.unwrap();
+    paused.unwrap();
+    let control = journal.control().await.unwrap();
+    assert_eq!((control.wish, control.limits), (Wish::Pause, Some(limits)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_see_what_each_other_told_and_only_the_last_of_it() {
+    let store = Arc::new(MemoryStore::new("memory"));
+    let journal = Journal::new(Arc::clone(&store) as Arc<dyn ObjectStore>, "J");
+    store.write("jobs/J/workers/stray", "not a worker's");
+
+    journal.tell("a", 4, 100).await.unwrap();
+    tokio::time::advance(Duration::from_secs(7)).await;
+    journal.tell("b", 2, 50).await.unwrap();
+    let told = journal.tell("b", 3, 60).await.unwrap();
+
+    let told: Vec<_> =
+        told.iter().map(|one| (one.worker.as_str(), one.segments, one.claimed, one.age.as_secs())).collect();
+    assert_eq!(told, [("a", 4, 100, 7), ("b", 3, 60, 0)]);
+    assert_eq!(journal.claimed().await.unwrap(), 160);
+    let names: Vec<String> = store.keys().into_iter().filter(|key| key.contains("/b/")).collect();
+    assert_eq!(names, ["jobs/J/workers/b/3-60"]);
 }

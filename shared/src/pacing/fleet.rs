@@ -1,8 +1,8 @@
 //! How the workers of a limited job learn of each other: each keeps one small object whose name says all.
 //!
-//! Every [`EVERY`] a worker writes its name anew and lists all names. The rest is about time: nobody counts on a look
-//! that is older than [`GOOD_FOR`], a worker is missed when its name is older than [`PRESENT_FOR`] by the store's clock,
-//! and what a worker has more than before, it counts only after [`KNOWN_AFTER`], when every look of the others is newer.
+//! Every three seconds a worker writes its name anew and lists all names. The rest is about time: nobody counts on a look
+//! that is older than 8 seconds, a worker is missed when its name is older than 10 by the store's clock, and what a
+//! worker has more than before, it counts only after 8.5, when every look of the others is newer.
 //! So no two workers ever hold the same part of a rate, and one that is killed is replaced within 15 seconds.
 
 use std::collections::{BTreeMap, VecDeque};

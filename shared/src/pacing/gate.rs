@@ -331,3 +331,6 @@ impl Lately {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

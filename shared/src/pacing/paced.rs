@@ -209,3 +209,130 @@ fn cut(request: &GetRequest, count: usize) -> Option<GetRequest> {
         content: content.clone(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::domain::compare::Ignore;
+    use crate::domain::job::{Consistency, Reader};
+    use crate::domain::key::Key;
+    use crate::domain::limits::Direction;
+    use crate::domain::value::{Item, Value};
+    use crate::local::table::MemoryTable;
+    use crate::pacing::gate::Ceiling;
+    use crate::ports::contract;
+    use crate::ports::faulty::{FaultPlan, FaultyTable};
+    use crate::ports::table::Content;
+    use crate::retry::{self, RetryPolicy};
+
+    /// A table behind gates with this ceiling in both directions.
+    fn paced(inner: Arc<dyn Table>, rate: Option<f64>, size: Option<TableSize>) -> Paced {
+        let gate = |direction| {
+            let gate = Gate::new(direction, Arc::default());
+            let until = Instant::now() + Duration::from_secs(1 << 20);
+            gate.set(rate.map_or(Ceiling::None, |rate| Ceiling::Until(rate, until)));
+            Arc::new(gate)
+        };
+        Paced::new(inner, gate(Direction::Read), gate(Direction::Write), size)
+    }
+
+    fn item(n: u32) -> Item {
+        let at = Value::N(crate::domain::number::Number::parse(&n.to_string()).unwrap());
+        [("id".to_owned(), Value::S("a".into())), ("at".to_owned(), at)].into()
+    }
+
+    fn filled(items: u32) -> Arc<MemoryTable> {
+        let table = MemoryTable::new(contract::table::schema());
+        (0..items).for_each(|n| table.put(item(n)).unwrap());
+        Arc::new(table)
+    }
+
+    fn scan(limit: Option<u32>) -> ScanRequest {
+        let (consistency, content) = (Consistency::Strong, Content::Items);
+        ScanRequest { segment: 0, total_segments: 1, after: None, limit, consistency, content }
+    }
+
+    fn get(keys: u32) -> GetRequest {
+        let keys = (0..keys).map(|n| Key::of(&contract::table::schema(), &item(n)).unwrap()).collect();
+        GetRequest { keys, consistency: Consistency::Strong, content: Content::Items }
+    }
+
+    #[tokio::test]
+    async fn an_open_gate_leaves_a_table_as_it_is() {
+        let fresh = async || paced(Arc::new(MemoryTable::new(contract::table::schema())), None, None);
+
+        contract::table(fresh).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_one_keeps_the_contract_too() {
+        let fresh = async || paced(Arc::new(MemoryTable::new(contract::table::schema())), Some(5000.0), None);
+
+        contract::table(fresh).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pages_and_batches_are_cut_to_the_rate_and_the_rest_is_asked_for_at_once() {
+        let size = Some(TableSize { items: 1000, bytes: 500_000 });
+        let table = paced(filled(100), Some(20.0), size);
+        let digester = Digester::new(&contract::table::schema(), &Ignore::default(), 1);
+        let began = Instant::now();
+
+        let page = table.scan_page(&scan(None)).await.unwrap();
+        let entries = table.scan_entries(&scan(Some(3)), &digester).await.unwrap();
+        assert_eq!((page.items.len(), entries.entries.len()), (48, 3));
+        let got = table.get_many(&get(60)).await.unwrap();
+        assert_eq!((got.items.len(), got.held_back.len(), got.unprocessed.len()), (7, 53, 0));
+
+        let all = retry::get_all(&table, RetryPolicy::default(), get(60)).await.unwrap();
+        let policy = RetryPolicy { max_retries: 0, base: Duration::from_secs(1000) };
+        let digests = retry::get_all_entries(&table, policy, get(60), Reader::Fast, &digester).await.unwrap();
+
+        assert_eq!((all.items.len(), digests.iter().map(|got| got.entries.len()).sum::<usize>()), (60, 60));
+        let seconds = began.elapsed().as_secs_f64();
+        assert!((6.0..7.0).contains(&seconds), "127 units and a little took {seconds} s at 20 units per second");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn writes_are_paced_and_a_failed_condition_is_paid_for() {
+        let table = paced(filled(0), Some(10.0), None);
+        let writes: Vec<Write> = (0..25).map(|n| Write::Put(item(n))).collect();
+        let batch = table.write_many(&writes).await.unwrap();
+        assert_eq!(batch.held_back.len(), 22);
+
+        let began = Instant::now();
+        retry::write_all(&table, RetryPolicy::default(), &writes).await.unwrap();
+        let absent = Condition::absent(&contract::table::schema());
+        for write in &writes {
+            let answer = table.write_if(write, &absent).await.unwrap();
+            assert_eq!(answer.applied, Applied::ConditionFailed);
+        }
+
+        let seconds = began.elapsed().as_secs_f64();
+        assert!((4.5..5.3).contains(&seconds), "50 units took {seconds} s at 10 units per second");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_throttled_is_given_back_and_what_had_no_answer_counts() {
+        let faulty = FaultyTable::new(filled(10), FaultPlan::new(1).failing(1.0));
+        let table = paced(Arc::new(faulty), Some(10.0), Some(TableSize { items: 1, bytes: 10_000 }));
+        let (mut refused, mut lost) = (0, 0);
+        let began = Instant::now();
+
+        for _ in 0..40 {
+            match table.get_many(&get(1)).await.unwrap_err().kind {
+                FailureKind::Throttled => refused += 1,
+                _ => lost += 1,
+            }
+        }
+
+        // Throttling leaves one unit per second, which the units that were lost take their time at.
+        let seconds = began.elapsed().as_secs_f64();
+        assert!(refused > 10 && lost > 10, "{refused} and {lost}");
+        assert!(seconds > f64::from(lost) * 2.0 && seconds < f64::from(lost) * 3.0 + 5.0, "{lost} lost in {seconds} s");
+    }
+}

@@ -89,6 +89,7 @@ impl Stuck {
 #[derive(PartialEq, Eq)]
 enum Settled {
     Committed,
+    /// Not all of it, because the work is to stop: the rest is as the last commit says.
     Abandoned,
 }
 
@@ -128,7 +129,9 @@ pub async fn run(job: &Arc<JobContext>, owned: &OwnedUnit, stop: &CancellationTo
         committed_at: Instant::now(),
         brake: Brake::new(job.manifest.sync.confirm_delay().unwrap_or_default(), job.manifest.sync.max_lag()),
     };
-    segment.finish_pending().await?;
+    if segment.finish_pending().await? == Settled::Abandoned {
+        return Ok(Ended::Stopped);
+    }
     if segment.position == Position::End {
         return segment.finish_empty().await;
     }
@@ -146,7 +149,7 @@ impl Segment<'_> {
     /// Between the two commits the repairs are pending: named and counted, and each made or not. Whoever takes the
     /// unit up then finishes them first, so that none is made without being reported, and none is counted twice.
     ///
-    /// When asked to stop during a long wait, it is all left as it was at the last commit.
+    /// When asked to stop before the first of them, and that takes long, it is all left as it was at the last commit.
     async fn settle(&mut self) -> Result<Settled, Stuck> {
         let suspects = std::mem::take(&mut self.suspects);
         if let Some(due) = confirm::due(self.job, &suspects, self.brake.wait())
@@ -156,31 +159,34 @@ impl Segment<'_> {
         }
         let (mut lines, mut pending, mut to_repair) = (Packed::default(), Packed::default(), Vec::new());
         let job = Arc::clone(self.job);
-        let counts_before = self.tally.clone();
         let healed_before = healed(&self.tally);
         let mut discrepancies = 0;
         let mut confirming = Confirming::begin(&job, suspects, self.brake.wait(), &mut self.tally);
         loop {
-            while let Some(findings) = confirming.next(&mut self.tally).await? {
-                self.job.meter.add_discrepancies(findings.len() as u64);
-                discrepancies += findings.len() as u64;
-                for finding in findings {
-                    match self.decide_on(&finding) {
-                        Some(line) => lines.push(&line),
-                        None => {
-                            let line = self.line(&finding, Outcome::Reported, None);
-                            pending.push(&Intent { slave: finding.slave, line });
-                            to_repair.push(finding);
-                        }
+            let findings = tokio::select! {
+                findings = confirming.next(&mut self.tally) => findings?,
+                () = stopped_for(self.stop, PATIENCE_WHEN_STOPPED) => return Ok(Settled::Abandoned),
+            };
+            let Some(findings) = findings else {
+                let Some(wait) = confirming.waits() else { break };
+                if self.wait_until(Instant::now() + wait).await == Waited::Stopped {
+                    return Ok(Settled::Abandoned);
+                }
+                confirming.go_on();
+                continue;
+            };
+            self.job.meter.add_discrepancies(findings.len() as u64);
+            discrepancies += findings.len() as u64;
+            for finding in findings {
+                match self.decide_on(&finding) {
+                    Some(line) => lines.push(&line),
+                    None => {
+                        let line = self.line(&finding, Outcome::Reported, None);
+                        pending.push(&Intent { slave: finding.slave, line });
+                        to_repair.push(finding);
                     }
                 }
             }
-            let Some(wait) = confirming.waits() else { break };
-            if self.wait_until(Instant::now() + wait).await == Waited::Stopped {
-                self.tally = counts_before;
-                return Ok(Settled::Abandoned);
-            }
-            confirming.go_on();
         }
         let healed = healed(&self.tally) - healed_before;
         self.brake.note(healed, healed + discrepancies);
@@ -188,8 +194,7 @@ impl Segment<'_> {
         if to_repair.is_empty() {
             return Ok(Settled::Committed);
         }
-        self.repair(to_repair).await?;
-        Ok(Settled::Committed)
+        self.repair(to_repair).await
     }
 
     /// The report line of a discrepancy that is not going to be repaired; none when it is.
@@ -229,10 +234,10 @@ impl Segment<'_> {
     }
 
     /// Finishes the repairs that the last owner of this unit had decided on.
-    async fn finish_pending(&mut self) -> Result<(), Stuck> {
+    async fn finish_pending(&mut self) -> Result<Settled, Stuck> {
         let intents = self.owned.pending().await?;
         if intents.is_empty() {
-            return Ok(());
+            return Ok(Settled::Committed);
         }
         tracing::info!(unit = %self.unit, repairs = intents.len(), "finishing the repairs of the last owner");
         let schema = &self.job.manifest.key_schema;
@@ -246,17 +251,27 @@ impl Segment<'_> {
         self.repair(findings).await
     }
 
-    async fn repair(&mut self, findings: Vec<Finding>) -> Result<(), Stuck> {
+    /// Makes these repairs. When asked to stop between two handfuls of them, commits the rest as still pending.
+    async fn repair(&mut self, findings: Vec<Finding>) -> Result<Settled, Stuck> {
         let mender = Mender { job: self.job, owned: self.owned };
         let mut lines = Packed::default();
         let mut findings = findings.into_iter();
         loop {
             let mends: Vec<_> = findings.by_ref().take(REPAIRS_PREPARED).map(|finding| mender.mend(finding)).collect();
             if mends.is_empty() {
-                return self.commit(lines, Packed::default()).await;
+                self.commit(lines, Packed::default()).await?;
+                return Ok(Settled::Committed);
             }
             let made: Vec<_> = stream::iter(mends).buffer_unordered(REPAIRS_AT_ONCE).try_collect().await?;
             made.into_iter().for_each(|(finding, made)| self.count_repair(&finding, made, &mut lines));
+            if self.stop.is_cancelled() && findings.len() > 0 {
+                let mut pending = Packed::default();
+                for finding in findings {
+                    pending.push(&Intent { slave: finding.slave, line: self.line(&finding, Outcome::Reported, None) });
+                }
+                self.commit(lines, pending).await?;
+                return Ok(Settled::Abandoned);
+            }
         }
     }
 
