@@ -395,3 +395,44 @@ fn refuse_pairs(sides: &[&Side], same: impl Fn(usize, usize) -> bool) -> Result<
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shared::domain::job::Access;
+    use shared::domain::key::{KeyAttribute, KeyType};
+    use shared::ports::table::Billing;
+
+    use super::*;
+
+    fn table(name: &str, account: &str, replicas: &[&str]) -> (Side, Description) {
+        let side = Side::new(name.parse().unwrap(), Access::default());
+        let arn = format!("arn:aws:dynamodb:{}:{account}:table/{}", side.table.region(), side.table.name());
+        let description = Description {
+            id: None,
+            arn: Some(arn),
+            readiness: Readiness::Ready,
+            key_schema: KeySchema { partition: KeyAttribute { name: "id".into(), kind: KeyType::S }, sort: None },
+            size: TableSize::default(),
+            billing: Billing::OnDemand,
+            replicas: replicas.iter().map(|&region| region.to_owned()).collect(),
+        };
+        (side, description)
+    }
+
+    #[test]
+    fn only_a_replica_of_the_masters_own_global_table_is_refused() {
+        let master = table("us-east-1:orders", "1", &["eu-west-1", "eu-west-2"]);
+        for (slave, is_replica) in [
+            (table("eu-west-1:orders", "1", &["us-east-1", "eu-west-2"]), true),
+            (table("eu-west-2:orders", "1", &[]), true),
+            (table("eu-west-1:orders", "2", &[]), false),
+            (table("eu-west-1:other", "1", &["us-east-1"]), false),
+            (table("eu-west-3:orders", "1", &[]), false),
+            (table("eu-west-3:orders", "1", &["us-east-1"]), true),
+        ] {
+            let refused = refuse_replicas((&master.0, &master.1), [(&slave.0, &slave.1)].into_iter());
+
+            assert_eq!(refused.is_err(), is_replica, "{}", slave.0.table);
+        }
+    }
+}

@@ -569,6 +569,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_table_says_where_it_has_replicas_and_by_what_it_deletes() {
+        let described = r#"{"Table":{"TableStatus":"ACTIVE","KeySchema":[{"AttributeName":"name","KeyType":"HASH"}],
+            "AttributeDefinitions":[{"AttributeName":"name","AttributeType":"S"}],
+            "Replicas":[{"RegionName":"eu-west-1"},{"RegionName":"eu-west-2"}]}}"#;
+        let ttl = |status: &str| {
+            let body = r#"{"TimeToLiveDescription":{"TimeToLiveStatus":"STATUS","AttributeName":"ttl"}}"#;
+            Answer::new(200, body.replace("STATUS", status))
+        };
+        let statuses = ["ENABLED", "ENABLING", "DISABLING", "DISABLED"].map(ttl);
+        let table = canned(&Canned::new([Answer::new(200, described)].into_iter().chain(statuses)));
+
+        assert_eq!(table.describe().await.unwrap().replicas, ["eu-west-1", "eu-west-2"]);
+        for expected in [Some("ttl"), Some("ttl"), None, None] {
+            assert_eq!(table.time_to_live().await.unwrap().as_deref(), expected);
+        }
+    }
+
+    #[tokio::test]
     async fn unprocessed_keys_and_writes_are_the_ones_that_were_asked_for() {
         let body = r#"{"Responses":{"orders":[]},"UnprocessedKeys":{"orders":{"Keys":[
             {"name":{"S":"a"},"at":{"N":"1E0"}}]}},"ConsumedCapacity":[{"TableName":"orders","CapacityUnits":1.5}]}"#;

@@ -52,6 +52,7 @@ pub async fn table<T: Table>(fresh: impl AsyncFn() -> T) {
 /// The description names the key schema and says that the table can be read.
 pub async fn a_table_describes_itself(table: &dyn Table) {
     let description = table.describe().await.unwrap();
+    assert_eq!(table.time_to_live().await.unwrap(), None);
 
     assert_eq!(description.readiness, Readiness::Ready);
     assert_eq!(description.key_schema, schema());
