@@ -137,7 +137,7 @@ fn request(direction: Direction, rate: f64) -> SyncRequest {
         Direction::Read => (LimitsAsked { read: capacity, ..LimitsAsked::default() }, Handling::Report),
         // Reads that keep up with the writes, and leave the machine to the other cells.
         Direction::Write => {
-            let read = Some(Capacity::Units(4.0 * rate));
+            let read = Some(Capacity::Units((10.0 * rate).max(1000.0)));
             (LimitsAsked { read, write: capacity, ..LimitsAsked::default() }, Handling::Repair)
         }
     };
