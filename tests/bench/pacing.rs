@@ -130,7 +130,11 @@ fn request(direction: Direction, rate: f64) -> SyncRequest {
     let capacity = Some(Capacity::Units(rate));
     let (limits, missing) = match direction {
         Direction::Read => (LimitsAsked { read: capacity, ..LimitsAsked::default() }, Handling::Report),
-        Direction::Write => (LimitsAsked { write: capacity, ..LimitsAsked::default() }, Handling::Repair),
+        // Reads that keep up with the writes, and leave the machine to the other cells.
+        Direction::Write => {
+            let read = Some(Capacity::Units((10.0 * rate).max(1000.0)));
+            (LimitsAsked { read, write: capacity, ..LimitsAsked::default() }, Handling::Repair)
+        }
     };
     SyncRequest {
         job: "bench".to_owned(),
@@ -146,6 +150,7 @@ fn request(direction: Direction, rate: f64) -> SyncRequest {
         settings: SyncSettings {
             policy: Policy { missing, differing: Handling::Report, extra: ExtraHandling::Ignore },
             strategy: StrategyChoice::Paired,
+            scan_limit: (direction == Direction::Write).then_some(100),
             ..SyncSettings::default()
         },
     }

@@ -114,10 +114,11 @@ impl Pacer {
         Running(&self.shared)
     }
 
-    /// The worker leaves in good order: the others need not wait until it is missed.
+    /// The worker leaves in good order: the others need not wait until it is missed. It may come back.
     pub async fn leave(&self) {
         let presence = self.presence.lock().unwrap_or_else(PoisonError::into_inner).take();
         if presence.is_some_and(|presence| !presence.is_finished()) {
+            self.shared.be_absent(&mut self.shared.state());
             fleet::leave(&self.shared, &self.journal).await;
         }
     }
@@ -141,12 +142,16 @@ impl Shared {
         let peak = std::mem::replace(&mut state.peak, 0);
         state.peak = state.running;
         if peak == 0 || state.limits.is_none() {
-            state.is_present = false;
-            state.view = None;
-            self.open_or_close(&state);
+            self.be_absent(&mut state);
             return None;
         }
         Some(peak)
+    }
+
+    fn be_absent(&self, state: &mut State) {
+        state.is_present = false;
+        state.view = None;
+        self.open_or_close(state);
     }
 
     /// Takes a look at the other workers, which is good until then.
@@ -177,5 +182,40 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.running = state.running.saturating_sub(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::job::Consistency;
+    use crate::domain::limits::Ceilings;
+    use crate::local::memory::MemoryStore;
+    use crate::local::table::MemoryTable;
+    use crate::ports::contract;
+    use crate::ports::table::{Content, ScanRequest};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_left_may_come_back() {
+        let journal = Journal::new(Arc::new(MemoryStore::new("memory")), "J");
+        let pacer = Pacer::new(journal.clone(), 1);
+        let table = pacer.paced(0, Arc::new(MemoryTable::new(contract::table::schema())), None);
+        pacer.limit(&Limits { tables: vec![Ceilings { read: Some(10.0), write: None }], budget: None });
+        let (consistency, content) = (Consistency::Strong, Content::Items);
+        let scan = ScanRequest { segment: 0, total_segments: 1, after: None, limit: None, consistency, content };
+
+        for _ in 0..3 {
+            let running = pacer.begin();
+            let scanned = tokio::time::timeout(Duration::from_secs(20), table.scan_page(&scan)).await;
+            scanned.expect("it comes to its turn").unwrap();
+            drop(running);
+            pacer.leave().await;
+
+            let told = journal.tell("another", 1, 0).await.unwrap();
+            assert_eq!(told.iter().map(|one| one.segments).sum::<u32>(), 1, "{told:?}");
+            journal.tell("another", 0, 0).await.unwrap();
+        }
     }
 }

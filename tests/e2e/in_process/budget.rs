@@ -44,7 +44,7 @@ async fn raise(job: &Job, max_cost: f64) {
         limits.budget.as_mut().expect("it has one").max_cost = max_cost;
         control.limits = Some(limits);
     };
-    job.journal.change_control(change).await.unwrap();
+    job.journal.change_control(change).await.expect("the store works");
 }
 
 #[tokio::test(start_paused = true)]

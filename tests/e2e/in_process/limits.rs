@@ -188,5 +188,5 @@ async fn limit(job: &Job, units: Option<f64>) {
         limits.set(Direction::Read, &[units, units]);
         control.limits = Some(limits);
     };
-    job.journal.change_control(change).await.unwrap();
+    job.journal.change_control(change).await.expect("the store works");
 }
