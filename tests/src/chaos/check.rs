@@ -29,7 +29,25 @@ pub(super) async fn all(stage: &Stage) -> Vec<String> {
     }
     check_counts(stage, &expected, &mut problems).await;
     problems.extend(zombies::find(stage, &record, &report));
+    if stage.plan.is_undone() && problems.is_empty() {
+        check_undo(stage, &mut problems).await;
+    }
     problems
+}
+
+/// A repair that kept the old images is undone, and the slaves are as they were, however often its workers died.
+async fn check_undo(stage: &Stage, problems: &mut Vec<String>) {
+    let finished = stage.look(&["undo", JOB]);
+    if finished.code != Some(0) {
+        problems.push(format!("undo exits {:?}: {}{}", finished.code, finished.stdout, finished.stderr));
+    }
+    for (number, before) in stage.slaves.iter().enumerate() {
+        let slave = stage.server.read_all(&slave_name(number)).await;
+        let differences = brute_force(before, &slave, &stage.plan.schema);
+        if !differences.is_empty() {
+            problems.push(format!("slave {number} is not as it was before the repair: {differences:?}"));
+        }
+    }
 }
 
 /// Whether every process ended as a program should.

@@ -101,6 +101,25 @@ pub(super) enum What {
     FullDisk(Duration),
 }
 
+impl Plan {
+    /// Flags that make a repair careful, or slow; they change nothing in what comes of it.
+    pub(super) fn care(&self) -> &'static [&'static str] {
+        match (self.policy, self.seed % 6) {
+            (Policy::Repair, 1) => &["--verify"],
+            (Policy::Repair, 2) => &["--undo"],
+            (Policy::Repair, 3) => &["--undo", "--verify", "--max-lag", "0.3"],
+            (_, 4) => &["--read-capacity", "2000", "--write-capacity", "1000"],
+            (Policy::Repair, 5) => &["--version-attribute", "nothing", "--undo", "--max-cost", "100"],
+            _ => &[],
+        }
+    }
+
+    /// Whether what it did can be undone.
+    pub(super) fn is_undone(&self) -> bool {
+        self.care().contains(&"--undo")
+    }
+}
+
 impl User {
     /// Whether a user who resumes has done so by now.
     pub(super) fn has_acted(self, elapsed: Duration) -> bool {

@@ -128,7 +128,7 @@ impl Stage {
         let (segments, page) = (plan.segments.to_string(), plan.page.to_string());
         let more = [policy, "--strategy", plan.strategy, "--segments", &segments, "--scan-limit", &page];
         let names = ["--confirm-delay", plan.confirm_delay, "--job-id", JOB, "-v"];
-        arguments.extend(more.iter().chain(&names).map(|&text| text.to_owned()));
+        arguments.extend(more.iter().chain(&names).chain(plan.care()).map(|&text| text.to_owned()));
         arguments
     }
 

@@ -49,7 +49,8 @@ impl Call {
 
     /// Whether it changes a table.
     pub(super) fn writes_tables(&self) -> bool {
-        self.service == Service::Tables && !matches!(self.operation.as_str(), "Scan" | "BatchGetItem" | "DescribeTable")
+        self.service == Service::Tables
+            && !matches!(self.operation.as_str(), "Scan" | "BatchGetItem" | "DescribeTable" | "DescribeTimeToLive")
     }
 
     /// Whether it may wait for messages, and is over when its client is.
