@@ -80,8 +80,6 @@ pub struct Planned {
     pub guard: Guard,
     /// What the slave has now.
     pub old: Option<Item>,
-    /// How many writes of this repair there were with this one; 1 is the first.
-    pub attempt: u32,
     /// What the master had when it was decided.
     basis: Option<Item>,
 }
@@ -120,7 +118,6 @@ pub struct Mending<'a> {
     key: &'a Key,
     kind: Kind,
     looks_left: u32,
-    attempts: u32,
     /// Whether a write of ours may have been made.
     may_have_written: bool,
     /// What our last write left on the slave.
@@ -131,8 +128,8 @@ pub struct Mending<'a> {
 /// What it is about to do and what it did, without the rules that it shares with all others.
 impl fmt::Debug for Mending<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rules: _, key: _, kind, looks_left, attempts, may_have_written, ours, planned } = self;
-        write!(f, "{kind:?} {looks_left} {attempts} {may_have_written} {ours:?} {planned:?}")
+        let Self { rules: _, key: _, kind, looks_left, may_have_written, ours, planned } = self;
+        write!(f, "{kind:?} {looks_left} {may_have_written} {ours:?} {planned:?}")
     }
 }
 
@@ -151,13 +148,12 @@ impl<'a> Mending<'a> {
     /// A repair of a discrepancy of this kind. Begins with a look.
     #[must_use]
     pub fn new(rules: &'a Rules, key: &'a Key, kind: Kind) -> Self {
-        Self { rules, key, kind, looks_left: LOOKS, attempts: 0, may_have_written: false, ours: None, planned: None }
+        Self { rules, key, kind, looks_left: LOOKS, may_have_written: false, ours: None, planned: None }
     }
 
     /// A write of this repair came to no answer, now or in the hands of another: it may have been made.
     pub fn may_have_written(&mut self) {
         self.may_have_written = true;
-        self.attempts = self.attempts.max(1);
     }
 
     /// The write that was asked for was denied. A write of ours that is to be taken back stays, and the report says so;
@@ -186,8 +182,6 @@ impl<'a> Mending<'a> {
             // What the condition leaves out is at least looked at right before the write.
             Ok(planned) if matches!((planned.guard, look), (Guard::Part { .. }, Look::Held)) => Ask::Look,
             Ok(planned) => {
-                self.attempts += 1;
-                let planned = Planned { attempt: self.attempts, ..planned };
                 self.planned = Some(planned.clone());
                 Ask::Write(Box::new(planned))
             }
@@ -247,6 +241,12 @@ impl<'a> Mending<'a> {
         seconds: i64,
     ) -> Result<Planned, &'static str> {
         let Rules { schema, policy, ignore, version_attribute, time_to_live, old_images, after_write: _ } = self.rules;
+        // What is kept must be all that is overwritten, ignored attributes included.
+        let nothing = Ignore::default();
+        let ignore = match old_images {
+            OldImages::Drop => ignore,
+            OldImages::Keep => &nothing,
+        };
         let left = slave.as_ref().map(without_global_table_attributes);
         // What a write of ours left is ours to take back, whatever the policy says of its kind.
         let is_ours = self.ours.as_ref() == Some(&left);
@@ -287,7 +287,7 @@ impl<'a> Mending<'a> {
             }
             _ => return Err(CHANGED_MEANWHILE),
         };
-        Ok(Planned { write, condition, guard, old: slave, attempt: 0, basis: master })
+        Ok(Planned { write, condition, guard, old: slave, basis: master })
     }
 
     /// What it means that both sides agree now.

@@ -12,7 +12,7 @@ use super::failure::JournalError;
 use super::folder::{Journal, STORE_RETRY};
 use super::owned::OwnedUnit;
 use super::parts::Packed;
-use crate::domain::undo::OldImage;
+use crate::domain::undo::Kept;
 use crate::domain::unit::Unit;
 use crate::ports::objects::PutMode;
 use crate::retry;
@@ -31,8 +31,8 @@ pub struct OldImages {
 }
 
 struct Waiting {
-    image: OldImage,
-    kept: oneshot::Sender<Result<(), JournalError>>,
+    kept: Kept,
+    done: oneshot::Sender<Result<(), JournalError>>,
 }
 
 impl OldImages {
@@ -47,9 +47,9 @@ impl OldImages {
         }
     }
 
-    async fn keep(&self, image: OldImage) -> Result<(), JournalError> {
-        let (kept, mut answer) = oneshot::channel();
-        self.waiting().push(Waiting { image, kept });
+    async fn keep(&self, kept: Kept) -> Result<(), JournalError> {
+        let (done, mut answer) = oneshot::channel();
+        self.waiting().push(Waiting { kept, done });
         let _turn = self.put.lock().await;
         match answer.try_recv() {
             // Whoever had the turn before took it along.
@@ -62,7 +62,7 @@ impl OldImages {
         let result = self.put(&together).await;
         for waiting in together {
             // Who does not wait any more has been dropped.
-            let _ = waiting.kept.send(result.clone());
+            let _ = waiting.done.send(result.clone());
         }
         result
     }
@@ -70,7 +70,7 @@ impl OldImages {
     async fn put(&self, together: &[Waiting]) -> Result<(), JournalError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let key = self.journal.unit_key(self.unit, &format!("{PREFIX}{:010}-{number:010}.jsonl.gz", self.take));
-        let lines: Packed<&OldImage> = together.iter().map(|waiting| &waiting.image).collect();
+        let lines: Packed<&Kept> = together.iter().map(|waiting| &waiting.kept).collect();
         let damaged = |error: std::io::Error| JournalError::Damaged {
             url: self.journal.store.url(&key),
             what: error.to_string(),
@@ -86,17 +86,18 @@ impl OldImages {
 }
 
 impl OwnedUnit {
-    /// Keeps what is about to be overwritten or deleted; once this returns, `undo` will find it.
+    /// Keeps what is about to be overwritten or deleted, or that a write was refused; once this returns, `undo` will
+    /// find it.
     ///
     /// # Errors
     /// The store's; then the write must not be made.
-    pub async fn keep(&self, image: OldImage) -> Result<(), JournalError> {
-        self.old_images.keep(image).await
+    pub async fn keep(&self, kept: Kept) -> Result<(), JournalError> {
+        self.old_images.keep(kept).await
     }
 }
 
 impl Journal {
-    /// Names of what this unit's repairs kept, the latest first.
+    /// Names of what this unit's repairs kept, the earliest first.
     ///
     /// # Errors
     /// The store's.
@@ -104,18 +105,14 @@ impl Journal {
         let folder = self.unit_key(unit, "");
         let listing = retry::call(STORE_RETRY, || self.store.list(&folder)).await?;
         let names = listing.objects.into_iter().filter_map(|object| Some(object.key.strip_prefix(&folder)?.to_owned()));
-        let mut names: Vec<String> = names.filter(|name| name.starts_with(PREFIX)).collect();
-        names.reverse();
-        Ok(names)
+        Ok(names.filter(|name| name.starts_with(PREFIX)).collect())
     }
 
-    /// Old images that were put together, the latest first.
+    /// What was kept together under this name.
     ///
     /// # Errors
     /// `Damaged`, or the store's.
-    pub async fn old_images(&self, unit: Unit, name: &str) -> Result<Vec<OldImage>, JournalError> {
-        let mut images: Vec<OldImage> = self.lines(unit, name).await?;
-        images.reverse();
-        Ok(images)
+    pub async fn kept_together(&self, unit: Unit, name: &str) -> Result<Vec<Kept>, JournalError> {
+        self.lines(unit, name).await
     }
 }

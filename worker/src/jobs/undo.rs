@@ -1,6 +1,7 @@
-//! Taking the repairs of a job back: the old images that they kept are put back, the latest first.
+//! Taking the repairs of a job back: what each key held before the first of them is put back, segment by segment.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use shared::domain::condition::Write;
@@ -8,8 +9,8 @@ use shared::domain::job::Consistency;
 use shared::domain::json::item_from_json;
 use shared::domain::key::Key;
 use shared::domain::limits::Limits;
-use shared::domain::undo::{Back, OldImage, take_back};
-use shared::domain::unit::Unit;
+use shared::domain::undo::{Back, Kept, OldImage, Step, take_back};
+use shared::domain::unit::{Pass, Unit};
 use shared::domain::value::Item;
 use shared::journal::JournalError;
 use shared::ports::table::{Applied, Content, GetRequest};
@@ -60,7 +61,7 @@ pub enum Ended {
     Stopped,
 }
 
-/// Takes back everything that the job's repairs wrote, unit by unit; `told` hears of each item.
+/// Takes back everything that the job's repairs wrote, segment by segment; `told` hears of each item once.
 ///
 /// Doing it again, also after a crash, changes nothing that is back already.
 ///
@@ -86,29 +87,128 @@ async fn undo_all(
     stop: &CancellationToken,
     mut told: impl FnMut(usize, &Key, Undone),
 ) -> Result<Ended, Stuck> {
-    for unit in job.manifest.units() {
-        // Keys whose latest write was looked at, of those that have several.
-        let mut looked_at = HashSet::new();
-        for name in job.journal.kept(unit).await? {
-            let images = job.journal.old_images(unit, &name).await?;
-            let taken_back: Vec<_> = images.into_iter().map(|image| undo_one(job, unit, image)).collect();
-            let mut done = stream::iter(taken_back).buffer_unordered(AT_ONCE);
-            while let Some((slave, key, attempt, undone)) = done.try_next().await? {
-                let is_latest = !looked_at.contains(&(slave, key.clone()));
-                if attempt > 1 {
-                    looked_at.insert((slave, key.clone()));
-                }
-                // An earlier write that was refused, or overwritten by a later one.
-                if is_latest || matches!(undone, Undone::Restored | Undone::Removed) {
-                    told(slave, &key, undone);
+    for segment in (0..job.manifest.total_segments).filter(|&segment| job.manifest.has(master_unit(segment))) {
+        let folders = Folders { job, units: job.manifest.passes().map(|pass| Unit { pass, segment }).collect() };
+        let known = folders.look().await?;
+        // Keys that were written once, as they come; the others wait until all of their writes are known.
+        let mut written_again: HashMap<(usize, Key), Vec<(String, Step)>> = HashMap::new();
+        for (unit, name) in &known.names {
+            let kept = job.journal.kept_together(*unit, name).await?;
+            let mut once = Vec::new();
+            for image in kept.into_iter().filter_map(|kept| known.made(kept)) {
+                let at = image.at.clone();
+                let (slave, key, step) = parse(job, *unit, image)?;
+                if known.is_only_write(slave, &key) {
+                    once.push(undo_key(job, slave, key, vec![step]));
+                } else {
+                    written_again.entry((slave, key)).or_default().push((at, step));
                 }
             }
+            undo_together(once, &mut told).await?;
             if stop.is_cancelled() {
                 return Ok(Ended::Stopped);
             }
         }
+        let mut again = Vec::new();
+        for ((slave, key), mut steps) in written_again {
+            steps.sort_by(|one, other| one.0.cmp(&other.0));
+            again.push(undo_key(job, slave, key, steps.into_iter().map(|(_, step)| step).collect()));
+        }
+        undo_together(again, &mut told).await?;
     }
     Ok(Ended::Whole)
+}
+
+/// Every segment has a unit in the master's pass.
+fn master_unit(segment: u32) -> Unit {
+    Unit { pass: Pass::Master, segment }
+}
+
+/// What was kept of one segment, in all passes.
+struct Folders<'a> {
+    job: &'a JobContext,
+    units: Vec<Unit>,
+}
+
+/// What there is to undo in a segment. It takes a few bytes for each write.
+struct Known {
+    names: Vec<(Unit, String)>,
+    refused: HashSet<String>,
+    writes: HashMap<u64, u32>,
+    hasher: RandomState,
+}
+
+impl Folders<'_> {
+    async fn look(&self) -> Result<Known, Stuck> {
+        let (mut names, mut refused) = (Vec::new(), HashSet::new());
+        for &unit in &self.units {
+            names.extend(self.job.journal.kept(unit).await?.into_iter().map(|name| (unit, name)));
+        }
+        let mut known = Known { names, refused: HashSet::new(), writes: HashMap::new(), hasher: RandomState::new() };
+        let mut ids = Vec::new();
+        for (unit, name) in &known.names {
+            for kept in self.job.journal.kept_together(*unit, name).await? {
+                match kept {
+                    Kept::Refused(id) => drop(refused.insert(id)),
+                    Kept::Before(image) => {
+                        let id = image.id.clone();
+                        let (slave, key, _) = parse(self.job, *unit, image)?;
+                        ids.push((id, known.place(slave, &key)));
+                    }
+                }
+            }
+        }
+        for (_, place) in ids.into_iter().filter(|(id, _)| !refused.contains(id)) {
+            *known.writes.entry(place).or_default() += 1;
+        }
+        known.refused = refused;
+        Ok(known)
+    }
+}
+
+impl Known {
+    fn place(&self, slave: usize, key: &Key) -> u64 {
+        self.hasher.hash_one((slave, key))
+    }
+
+    /// The write, unless it was refused.
+    fn made(&self, kept: Kept) -> Option<OldImage> {
+        match kept {
+            Kept::Before(image) => Some(image).filter(|image| !self.refused.contains(&image.id)),
+            Kept::Refused(_) => None,
+        }
+    }
+
+    /// Keys that fall together by chance wait as well, which does no harm.
+    fn is_only_write(&self, slave: usize, key: &Key) -> bool {
+        self.writes.get(&self.place(slave, key)) == Some(&1)
+    }
+}
+
+fn parse(job: &JobContext, unit: Unit, image: OldImage) -> Result<(usize, Key, Step), Stuck> {
+    let damaged = |what: String| {
+        Stuck::from(JournalError::Damaged { url: format!("an old image of {unit} in {}", job.manifest_url), what })
+    };
+    let item = |json: Option<serde_json::Value>| -> Result<Option<Item>, Stuck> {
+        json.map(|json| item_from_json(&json).map_err(|error| damaged(error.to_string()))).transpose()
+    };
+    let OldImage { slave, key, old, new, .. } = image;
+    let key = Key::from_json(&job.manifest.key_schema, &key).map_err(|error| damaged(error.to_string()))?;
+    if slave >= job.manifest.slaves.len() {
+        return Err(damaged(format!("the job has no slave {slave}")));
+    }
+    Ok((slave, key, Step { old: item(old)?, new: item(new)? }))
+}
+
+async fn undo_together(
+    keys: Vec<impl Future<Output = Result<(usize, Key, Undone), Stuck>>>,
+    told: &mut impl FnMut(usize, &Key, Undone),
+) -> Result<(), Stuck> {
+    let mut done = stream::iter(keys).buffer_unordered(AT_ONCE);
+    while let Some((slave, key, undone)) = done.try_next().await? {
+        told(slave, &key, undone);
+    }
+    Ok(())
 }
 
 impl Counts {
@@ -123,33 +223,23 @@ impl Counts {
     }
 }
 
-async fn undo_one(job: &JobContext, unit: Unit, image: OldImage) -> Result<(usize, Key, u32, Undone), Stuck> {
-    let OldImage { slave, key, attempt, old, new } = image;
-    let damaged = |what: String| {
-        Stuck::from(JournalError::Damaged { url: format!("an old image of {unit} in {}", job.manifest_url), what })
-    };
-    let schema = &job.manifest.key_schema;
-    let item = |json: Option<serde_json::Value>| -> Result<Option<Item>, Stuck> {
-        json.map(|json| item_from_json(&json).map_err(|error| damaged(error.to_string()))).transpose()
-    };
-    let (old, new) = (item(old)?, item(new)?);
-    let key = Key::from_json(schema, &key).map_err(|error| damaged(error.to_string()))?;
-    let table = job.tables.get(slave + 1).ok_or_else(|| damaged(format!("the job has no slave {slave}")))?;
+async fn undo_key(job: &JobContext, slave: usize, key: Key, steps: Vec<Step>) -> Result<(usize, Key, Undone), Stuck> {
+    let (table, schema) = (&job.tables[slave + 1], &job.manifest.key_schema);
     for _ in 0..LOOKS {
         let request = GetRequest { keys: vec![key.clone()], consistency: Consistency::Strong, content: Content::Items };
         let now = retry::get_all(&**table, job.retry, request).await?.items.pop();
-        let (write, condition) = match take_back(schema, &key, old.clone(), new.as_ref(), now.as_ref()) {
-            Back::AlreadyBack => return Ok((slave, key, attempt, Undone::AlreadyBack)),
-            Back::Changed => return Ok((slave, key, attempt, Undone::Changed)),
+        let (write, condition) = match take_back(schema, &key, &steps, now.as_ref()) {
+            Back::AlreadyBack => return Ok((slave, key, Undone::AlreadyBack)),
+            Back::Changed => return Ok((slave, key, Undone::Changed)),
             Back::Write(write, condition) => (write, condition),
         };
         let answer = retry::call(job.retry, || table.write_if(&write, &condition)).await?;
         match (answer.applied, write) {
-            (Applied::Written, Write::Put(_)) => return Ok((slave, key, attempt, Undone::Restored)),
-            (Applied::Written, Write::Delete(_)) => return Ok((slave, key, attempt, Undone::Removed)),
+            (Applied::Written, Write::Put(_)) => return Ok((slave, key, Undone::Restored)),
+            (Applied::Written, Write::Delete(_)) => return Ok((slave, key, Undone::Removed)),
             // It changed in between, or the answer to our own write was lost.
             (Applied::ConditionFailed, _) => {}
         }
     }
-    Ok((slave, key, attempt, Undone::Changed))
+    Ok((slave, key, Undone::Changed))
 }

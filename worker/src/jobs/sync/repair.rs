@@ -8,7 +8,7 @@ use shared::domain::job::{Consistency, OldImages};
 use shared::domain::json::item_to_json;
 use shared::domain::mend::{Ask, Ending, Look, Mending, Planned, Written};
 use shared::domain::tally::Consumed;
-use shared::domain::undo::OldImage;
+use shared::domain::undo::{Kept, OldImage};
 use shared::domain::value::Item;
 use shared::journal::{JournalError, OwnedUnit};
 use shared::ports::failure::{Failure, FailureKind};
@@ -103,16 +103,10 @@ impl Mender<'_> {
         if let Consent::Refuse(reason) = self.job.hooks.before_write(&self.job.labels[finding.slave + 1], write) {
             return Ok(Attempt::Refused(Ending::Settled(Outcome::Skipped, Some(reason))));
         }
-        if self.job.manifest.sync.old_images == OldImages::Keep {
-            let json = |item: &Item| item_to_json(item);
-            let image = OldImage {
-                slave: finding.slave,
-                key: finding.key.to_json(),
-                attempt: planned.attempt,
-                old: planned.old.as_ref().map(json),
-                new: planned.new_image().map(json),
-            };
-            self.owned.keep(image).await?;
+        let id = format!("{:016x}", rand::random::<u64>());
+        let keeps = self.job.manifest.sync.old_images == OldImages::Keep;
+        if keeps {
+            self.owned.keep(Kept::Before(old_image(finding, planned, &id))).await?;
         }
         let table = &*self.job.tables[finding.slave + 1];
         let unsure = AtomicBool::new(false);
@@ -127,7 +121,8 @@ impl Mender<'_> {
             answer.map(Some)
         };
         let answer = retry::call(self.job.retry, attempt).await;
-        if unsure.into_inner() {
+        let unsure = unsure.into_inner();
+        if unsure {
             mending.may_have_written();
         }
         match answer {
@@ -137,10 +132,16 @@ impl Mender<'_> {
             }
             Ok(Some(answer)) => {
                 consumed.slave.write += answer.write_units;
-                Ok(Attempt::Answered(match answer.applied {
-                    Applied::Written => Written::Made,
-                    Applied::ConditionFailed => Written::Refused,
-                }))
+                match answer.applied {
+                    Applied::Written => Ok(Attempt::Answered(Written::Made)),
+                    Applied::ConditionFailed => {
+                        // After a try without an answer it may be that very try which is in the way.
+                        if keeps && !unsure {
+                            self.owned.keep(Kept::Refused(id)).await?;
+                        }
+                        Ok(Attempt::Answered(Written::Refused))
+                    }
+                }
             }
             Err(failure) if failure.kind == FailureKind::Invalid => {
                 Ok(Attempt::Refused(Ending::Settled(Outcome::Failed, Some(failure.to_string()))))
@@ -157,5 +158,17 @@ impl Mender<'_> {
         let key = std::slice::from_ref(&finding.key);
         let (mut items, units) = lookup::read(self.job, table, key, Consistency::Strong, &Content::Items).await?;
         Ok((items.remove(&finding.key), units))
+    }
+}
+
+/// What the slave has right before a write, and what the write leaves.
+fn old_image(finding: &Finding, planned: &Planned, id: &str) -> OldImage {
+    OldImage {
+        id: id.to_owned(),
+        at: format!("{:.6}", jiff::Timestamp::now()),
+        slave: finding.slave,
+        key: finding.key.to_json(),
+        old: planned.old.as_ref().map(item_to_json),
+        new: planned.new_image().map(item_to_json),
     }
 }
