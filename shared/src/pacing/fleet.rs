@@ -50,9 +50,15 @@ pub(super) async fn take_part(shared: Arc<Shared>, journal: Journal) {
                 let known = if others.segments.is_empty() { segments } else { told.known(Instant::now()) };
                 let others = others.segments.into_iter().collect();
                 let own = shared.id.clone();
+                shared.account.blind(None);
                 shared.look(View { own, known, told: segments, others }, began + GOOD_FOR);
             }
-            Err(failure) => tracing::warn!(error = %failure, "the other workers of the job cannot be seen"),
+            Err(failure) => {
+                tracing::warn!(error = %failure, "the other workers of the job cannot be seen");
+                if is_for_good(failure.kind) {
+                    shared.blind(failure);
+                }
+            }
         }
         let is_wanted = shared.account.purse().is_wanted();
         tokio::select! {
@@ -66,6 +72,18 @@ pub(super) async fn take_part(shared: Arc<Shared>, journal: Journal) {
         }
     }
     leave(&shared, &journal).await;
+}
+
+/// Whether telling again would come to the same, until someone changes permissions or settings.
+fn is_for_good(kind: FailureKind) -> bool {
+    match kind {
+        FailureKind::NotFound | FailureKind::Denied | FailureKind::Invalid => true,
+        FailureKind::Conflict
+        | FailureKind::Throttled
+        | FailureKind::HotKeys
+        | FailureKind::Halted
+        | FailureKind::Unavailable => false,
+    }
 }
 
 /// Tells the others that this worker is gone, and what it has spent.

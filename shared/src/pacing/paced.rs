@@ -46,7 +46,7 @@ impl Paced {
             let sizes = self.sizes();
             sizes.page_units(sizes.page_within(within, limit, consistency), consistency)
         };
-        let entry = self.read.enter(cost).await.map_err(|refused| halted("Scan", refused))?;
+        let entry = self.read.enter(cost).await.map_err(|refused| not_sent("Scan", refused))?;
         let cut = self.sizes().page_within(entry.within(), limit, consistency);
         let request = (!entry.is_free() && cut != limit).then(|| ScanRequest { limit: cut, ..request.clone() });
         Ok((entry, request))
@@ -66,7 +66,7 @@ impl Paced {
             let sizes = self.sizes();
             sizes.key_units(sizes.keys_within(within, *consistency).min(keys.len()), *consistency)
         };
-        let entry = self.read.enter(cost).await.map_err(|refused| halted("BatchGetItem", refused))?;
+        let entry = self.read.enter(cost).await.map_err(|refused| not_sent("BatchGetItem", refused))?;
         let count = match entry.is_free() {
             true => keys.len(),
             false => self.sizes().keys_within(entry.within(), *consistency).min(keys.len()),
@@ -120,10 +120,11 @@ fn leave(gate: &Gate, entry: Entry<'_>, answer: &Answer<'_>) {
     }
 }
 
-fn halted(operation: &'static str, refused: Refused) -> Failure {
+fn not_sent(operation: &'static str, refused: Refused) -> Failure {
     let message = match refused {
         Refused::Halted => "the work is to stop, and there was no capacity for this request until then",
         Refused::Spent => "what is left of the job's budget is less than this request may cost",
+        Refused::Blinded(failure) => return failure,
     };
     Failure { kind: FailureKind::Halted, operation, resource: "the table".to_owned(), message: message.to_owned() }
 }
@@ -182,7 +183,7 @@ impl Table for Paced {
             Write::Delete(_) => "DeleteItem",
         };
         let entry = self.write.enter(|_| self.sizes().write_units(1)).await;
-        let entry = entry.map_err(|refused| halted(operation, refused))?;
+        let entry = entry.map_err(|refused| not_sent(operation, refused))?;
         let answer = self.inner.write_if(write, condition).await;
         let units = |answer: &WriteAnswer| match answer.applied {
             // The service does not say what a failed condition cost, and it cost what the write would have.
@@ -202,7 +203,7 @@ impl Table for Paced {
             let sizes = self.sizes();
             sizes.write_units(sizes.writes_within(within).min(writes.len()))
         };
-        let entry = self.write.enter(cost).await.map_err(|refused| halted("BatchWriteItem", refused))?;
+        let entry = self.write.enter(cost).await.map_err(|refused| not_sent("BatchWriteItem", refused))?;
         let count = match entry.is_free() {
             true => writes.len(),
             false => self.sizes().writes_within(entry.within()).min(writes.len()),
