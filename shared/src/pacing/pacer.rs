@@ -10,7 +10,7 @@ use super::gate::{Account, Ceiling, Gate};
 use super::paced::Paced;
 use super::shares::{View, share};
 use crate::domain::cost::TableSize;
-use crate::domain::limits::{Direction, Limits};
+use crate::domain::limits::{Budget, Direction, Limits};
 use crate::journal::Journal;
 use crate::ports::failure::Failure;
 use crate::ports::table::Table;
@@ -84,10 +84,10 @@ impl Pacer {
         !self.shared.state().limits.is_none()
     }
 
-    /// Whether requests were refused because the budget is spent.
+    /// The budget that is spent, if requests were refused for it.
     #[must_use]
-    pub fn is_spent(&self) -> bool {
-        self.shared.account.purse().is_empty()
+    pub fn spent(&self) -> Option<Budget> {
+        self.shared.account.purse().emptied()
     }
 
     /// Has what waits for capacity refused before long; or no longer, unless the worker stops.

@@ -66,6 +66,12 @@ impl Purse {
         self.is_empty
     }
 
+    /// The budget under which a request was refused for good, if one was.
+    #[must_use]
+    pub fn emptied(&self) -> Option<Budget> {
+        self.budget.filter(|_| self.is_empty)
+    }
+
     /// Whether a request waits for a claim.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
