@@ -211,12 +211,14 @@ impl Executor {
 
     /// Gives a unit back at its last commit, and says what becomes of its message.
     async fn give_back(&self, job: &JobContext, owned: &OwnedUnit, unit: Unit) -> Ending {
+        let spent = job.pacer.spent();
+        // A budget that was changed since may have been raised.
         let spend_no_more = |control: &mut Control| {
-            if control.wish == Wish::Run {
+            if control.wish == Wish::Run && job.manifest.limits_now(control).budget == spent {
                 control.wish = Wish::Spent;
             }
         };
-        if job.pacer.is_spent()
+        if spent.is_some()
             && let Err(error) = job.journal.change_control(spend_no_more).await
         {
             tracing::warn!(job = job.manifest.job, %error, "the other workers could not be told to stop");

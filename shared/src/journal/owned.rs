@@ -1,6 +1,9 @@
 //! A unit in the hands of one worker: taking it, moving its checkpoint forward, giving it back.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Mutex;
+use std::task::Poll;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -187,12 +190,25 @@ impl OwnedUnit {
 
     /// Whether the lease is still good, by this process's own clock and without asking the store.
     ///
-    /// Asked right before every write to a table: a process that was stopped and wakes late learns here that it may
+    /// Asked right before every write to a table ([`while_good`](Self::while_good)): a process that was stopped and wakes late learns here that it may
     /// no longer write, before it learns from the store that it was replaced.
     #[must_use]
     pub fn is_good(&self) -> bool {
         let good_until = *self.good_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         Instant::now() < good_until
+    }
+
+    /// Writes to a table as long as the lease is good; nothing when it is not, or ends while the write is on its way.
+    ///
+    /// A write may wait long for capacity before it is sent. So this looks at the clock before every step of it, and a
+    /// write that was not sent by then never is.
+    pub async fn while_good<T>(&self, write: impl Future<Output = T>) -> Option<T> {
+        let mut write = pin!(write);
+        poll_fn(|context| match self.is_good() {
+            true => write.as_mut().poll(context).map(Some),
+            false => Poll::Ready(None),
+        })
+        .await
     }
 
     /// Renews the lease without changing anything else.

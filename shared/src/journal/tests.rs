@@ -168,6 +168,29 @@ async fn a_renewed_lease_lasts_as_long_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_that_waits_is_not_sent_after_the_lease_and_is_after_a_renewal() {
+    for is_renewed in [false, true] {
+        let (_, journal) = folder();
+        let owned = own(&journal).await;
+        let write = owned.while_good(async {
+            // It waits for capacity.
+            tokio::time::sleep(PAST_THE_LEASE).await;
+            "sent"
+        });
+        let renew = async {
+            tokio::time::sleep(LEASE / 2).await;
+            if is_renewed {
+                owned.renew().await.unwrap();
+            }
+        };
+
+        let (answer, ()) = tokio::join!(write, renew);
+
+        assert_eq!(answer, is_renewed.then_some("sent"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_unit_that_ended_is_not_taken_again() {
     let (_, journal) = folder();
     own(&journal).await.finish(step("z", &["a"])).await.unwrap();

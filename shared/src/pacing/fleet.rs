@@ -50,9 +50,15 @@ pub(super) async fn take_part(shared: Arc<Shared>, journal: Journal) {
                 let known = if others.segments.is_empty() { segments } else { told.known(Instant::now()) };
                 let others = others.segments.into_iter().collect();
                 let own = shared.id.clone();
+                shared.account.blind(None);
                 shared.look(View { own, known, told: segments, others }, began + GOOD_FOR);
             }
-            Err(failure) => tracing::warn!(error = %failure, "the other workers of the job cannot be seen"),
+            Err(failure) => {
+                tracing::warn!(error = %failure, "the other workers of the job cannot be seen");
+                if is_for_good(failure.kind) {
+                    shared.blind(failure);
+                }
+            }
         }
         let is_wanted = shared.account.purse().is_wanted();
         tokio::select! {
@@ -66,6 +72,18 @@ pub(super) async fn take_part(shared: Arc<Shared>, journal: Journal) {
         }
     }
     leave(&shared, &journal).await;
+}
+
+/// Whether telling again would come to the same, until someone changes permissions or settings.
+fn is_for_good(kind: FailureKind) -> bool {
+    match kind {
+        FailureKind::NotFound | FailureKind::Denied | FailureKind::Invalid => true,
+        FailureKind::Conflict
+        | FailureKind::Throttled
+        | FailureKind::HotKeys
+        | FailureKind::Halted
+        | FailureKind::Unavailable => false,
+    }
 }
 
 /// Tells the others that this worker is gone, and what it has spent.
@@ -114,12 +132,14 @@ fn others_of(own: &str, all: &[Presence]) -> Others {
 #[derive(Default)]
 struct Told {
     lately: VecDeque<(Instant, u32)>,
+    last_began: Option<Instant>,
 }
 
 impl Told {
     /// Notes what was told between two moments. After a break that let others miss this worker, it is new to them.
     fn add(&mut self, began: Instant, now: Instant, segments: u32) {
-        if self.lately.back().is_some_and(|(last, _)| began.duration_since(*last) > GOOD_FOR) {
+        // A name may be as old as the telling's beginning, however late the telling ended.
+        if self.last_began.replace(began).is_some_and(|last| began.duration_since(last) > GOOD_FOR) {
             self.lately.clear();
         }
         self.lately.push_back((now, segments));
@@ -157,6 +177,18 @@ mod tests {
         assert_eq!([known(12, 6), known(15, 6), known(18, 6), known(21, 6)], [4, 4, 4, 6]);
         assert_eq!([known(24, 2), known(27, 6), known(30, 6), known(33, 6), known(36, 6)], [2, 2, 2, 2, 6]);
         assert_eq!(known(50, 6), 0, "it was missed in between");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_was_missed_if_its_name_may_be_too_old_however_long_the_telling_took() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let mut told = Told::default();
+
+        told.add(start, start + second * 5, 4);
+        told.add(start + second * 9, start + second * 9, 4);
+
+        assert_eq!(told.known(start + second * 14), 0);
+        assert_eq!(told.known(start + second * 18), 4);
     }
 
     #[test]

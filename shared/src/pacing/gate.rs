@@ -14,6 +14,7 @@ use super::bucket::{Bucket, REQUEST};
 use super::purse::{Answer, Purse};
 use super::slowing::Slowing;
 use crate::domain::limits::{Budget, Direction};
+use crate::ports::failure::Failure;
 
 /// How long requests may still wait once the work is to stop.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -21,10 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// What a request may turn out to cost, against its estimate, before it is sent without money to pay for it.
 const DEARER: f64 = 2.0;
 
-/// The money of a job's worker, behind all its gates.
+/// What all gates of a job's worker share: its money, and whether it can take part in the job's limits.
 #[derive(Debug, Default)]
 pub struct Account {
     purse: Mutex<Purse>,
+    /// Why there will be no look at the other workers, nor a claim.
+    blinded: Mutex<Option<Failure>>,
     /// Told when a request waits for a claim.
     pub wanted: Notify,
 }
@@ -60,13 +63,15 @@ struct State {
     halted: Option<Instant>,
 }
 
-/// The work is to stop, and this request did not get its turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// This request did not get its turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// Because someone asked for it.
+    /// Because the work is to stop.
     Halted,
     /// Because the budget is spent.
     Spent,
+    /// Because this worker cannot learn its share of what is limited.
+    Blinded(Failure),
 }
 
 /// A request that went through. Dropped without a word, it counts as what it was estimated to cost.
@@ -95,6 +100,15 @@ impl Account {
     pub(super) fn purse(&self) -> MutexGuard<'_, Purse> {
         // Every change is whole before the lock is let go of.
         self.purse.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says why this worker cannot take part in the job's limits, or that it can.
+    pub(super) fn blind(&self, why: Option<Failure>) {
+        *self.blinded.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    fn blinded(&self) -> Option<Failure> {
+        self.blinded.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes a budget, or none.
@@ -154,7 +168,7 @@ impl Gate {
     /// If this future is dropped, the request was never there.
     ///
     /// # Errors
-    /// When the work is to stop.
+    /// When the work is to stop, or cannot go on.
     pub async fn enter(&self, cost: impl Fn(f64) -> f64 + Send) -> Result<Entry<'_>, Refused> {
         if self.is_open.load(Ordering::Acquire) {
             return Ok(Entry { gate: self, reserved: None });
@@ -185,6 +199,11 @@ impl Gate {
         let give_up = state.halted.map(|halted| halted + PATIENCE);
         if give_up.is_some_and(|give_up| give_up <= instant) {
             return Step::Refused(Refused::Halted);
+        }
+        if self.is_limited(&state)
+            && let Some(failure) = self.account.blinded()
+        {
+            return Step::Refused(Refused::Blinded(failure));
         }
         let rate = state.rate(instant, now);
         if rate.is_none() {
@@ -234,9 +253,12 @@ impl Gate {
 
     fn swing(&self, state: &mut State) {
         let now = self.opened.elapsed();
-        let is_limited = state.ceiling != Ceiling::None || self.account.purse().has_budget();
         let is_slowed = state.slowing.rate(None, now).is_some();
-        self.is_open.store(!is_limited && !is_slowed, Ordering::Release);
+        self.is_open.store(!self.is_limited(state) && !is_slowed, Ordering::Release);
+    }
+
+    fn is_limited(&self, state: &State) -> bool {
+        state.ceiling != Ceiling::None || self.account.purse().has_budget()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -7,12 +7,19 @@ use async_trait::async_trait;
 use super::gate::{Entry, Gate, Refused};
 use super::sizes::Sizes;
 use crate::domain::condition::{Condition, Write};
-use crate::domain::cost::TableSize;
+use crate::domain::cost::{BYTES_PER_PAGE, BYTES_PER_READ_UNIT, TableSize};
 use crate::domain::digest::Digester;
+use crate::domain::job::Consistency;
 use crate::ports::failure::{Failure, FailureKind};
 use crate::ports::table::{
     Applied, Batch, Description, EntryPage, GetRequest, Got, GotEntries, Page, ScanRequest, Table, WriteAnswer,
 };
+
+/// Read units for this many bytes may be all that fits in the answer to a batch: it gives 1 MB per partition, less what
+/// the next item would have been too much, which has 400 KB at most. What is left over beyond that may be for its size.
+///
+/// Source: Amazon DynamoDB API Reference, BatchGetItem; Developer Guide, "Quotas" (2026-08).
+const BYTES_OF_SHORT_ANSWER: f64 = BYTES_PER_PAGE - 400.0 * 1024.0;
 
 /// A paced table.
 pub struct Paced {
@@ -39,7 +46,7 @@ impl Paced {
             let sizes = self.sizes();
             sizes.page_units(sizes.page_within(within, limit, consistency), consistency)
         };
-        let entry = self.read.enter(cost).await.map_err(|refused| halted("Scan", refused))?;
+        let entry = self.read.enter(cost).await.map_err(|refused| not_sent("Scan", refused))?;
         let cut = self.sizes().page_within(entry.within(), limit, consistency);
         let request = (!entry.is_free() && cut != limit).then(|| ScanRequest { limit: cut, ..request.clone() });
         Ok((entry, request))
@@ -59,7 +66,7 @@ impl Paced {
             let sizes = self.sizes();
             sizes.key_units(sizes.keys_within(within, *consistency).min(keys.len()), *consistency)
         };
-        let entry = self.read.enter(cost).await.map_err(|refused| halted("BatchGetItem", refused))?;
+        let entry = self.read.enter(cost).await.map_err(|refused| not_sent("BatchGetItem", refused))?;
         let count = match entry.is_free() {
             true => keys.len(),
             false => self.sizes().keys_within(entry.within(), *consistency).min(keys.len()),
@@ -67,12 +74,27 @@ impl Paced {
         Ok((entry, count))
     }
 
-    fn leave_get(&self, entry: Entry<'_>, request: &GetRequest, answer: &Answer<'_>) {
+    fn leave_get(&self, entry: Entry<'_>, request: &GetRequest, asked: usize, answer: &Answer<'_>) {
         if let (false, Ok((keys, units))) = (entry.is_free(), answer) {
             self.sizes().learn_keys(*keys, *units, request.consistency);
         }
         leave(&self.read, entry, answer);
+        if let Ok((keys, units)) = answer
+            && *keys < asked
+            && is_short(*units, request.consistency)
+        {
+            self.read.throttled();
+        }
     }
+}
+
+/// Whether so little was read that keys cannot have been left for the size of the answer.
+fn is_short(units: f64, consistency: Consistency) -> bool {
+    let reads_per_unit = match consistency {
+        Consistency::Strong => 1.0,
+        Consistency::Eventual => 2.0,
+    };
+    units * reads_per_unit * BYTES_PER_READ_UNIT < BYTES_OF_SHORT_ANSWER
 }
 
 /// How much was done, and what it cost; or why nothing was.
@@ -98,10 +120,11 @@ fn leave(gate: &Gate, entry: Entry<'_>, answer: &Answer<'_>) {
     }
 }
 
-fn halted(operation: &'static str, refused: Refused) -> Failure {
+fn not_sent(operation: &'static str, refused: Refused) -> Failure {
     let message = match refused {
         Refused::Halted => "the work is to stop, and there was no capacity for this request until then",
         Refused::Spent => "what is left of the job's budget is less than this request may cost",
+        Refused::Blinded(failure) => return failure,
     };
     Failure { kind: FailureKind::Halted, operation, resource: "the table".to_owned(), message: message.to_owned() }
 }
@@ -135,7 +158,7 @@ impl Table for Paced {
         let cut = cut(request, count);
         let answer = self.inner.get_many(cut.as_ref().unwrap_or(request)).await;
         let done = |got: &Got| count.saturating_sub(got.unprocessed.len());
-        self.leave_get(entry, request, &answer.as_ref().map(|got| (done(got), got.read_units)));
+        self.leave_get(entry, request, count, &answer.as_ref().map(|got| (done(got), got.read_units)));
         answer.map(|mut got| {
             got.held_back.extend_from_slice(&request.keys[count..]);
             got
@@ -147,7 +170,7 @@ impl Table for Paced {
         let cut = cut(request, count);
         let answer = self.inner.get_entries(cut.as_ref().unwrap_or(request), digester).await;
         let done = |got: &GotEntries| count.saturating_sub(got.unprocessed.len());
-        self.leave_get(entry, request, &answer.as_ref().map(|got| (done(got), got.read_units)));
+        self.leave_get(entry, request, count, &answer.as_ref().map(|got| (done(got), got.read_units)));
         answer.map(|mut got| {
             got.held_back.extend_from_slice(&request.keys[count..]);
             got
@@ -160,7 +183,7 @@ impl Table for Paced {
             Write::Delete(_) => "DeleteItem",
         };
         let entry = self.write.enter(|_| self.sizes().write_units(1)).await;
-        let entry = entry.map_err(|refused| halted(operation, refused))?;
+        let entry = entry.map_err(|refused| not_sent(operation, refused))?;
         let answer = self.inner.write_if(write, condition).await;
         let units = |answer: &WriteAnswer| match answer.applied {
             // The service does not say what a failed condition cost, and it cost what the write would have.
@@ -180,7 +203,7 @@ impl Table for Paced {
             let sizes = self.sizes();
             sizes.write_units(sizes.writes_within(within).min(writes.len()))
         };
-        let entry = self.write.enter(cost).await.map_err(|refused| halted("BatchWriteItem", refused))?;
+        let entry = self.write.enter(cost).await.map_err(|refused| not_sent("BatchWriteItem", refused))?;
         let count = match entry.is_free() {
             true => writes.len(),
             false => self.sizes().writes_within(entry.within()).min(writes.len()),
@@ -193,6 +216,9 @@ impl Table for Paced {
             self.sizes().learn_writes(*writes, *units);
         }
         leave(&self.write, entry, &outcome);
+        if outcome.is_ok_and(|(done, _)| done < count) {
+            self.write.throttled();
+        }
         answer.map(|mut batch| {
             batch.held_back.extend_from_slice(later);
             batch
@@ -218,7 +244,7 @@ mod tests {
 
     use super::*;
     use crate::domain::compare::Ignore;
-    use crate::domain::job::{Consistency, Reader};
+    use crate::domain::job::Reader;
     use crate::domain::key::Key;
     use crate::domain::limits::Direction;
     use crate::domain::value::{Item, Value};
@@ -334,5 +360,25 @@ mod tests {
         let seconds = began.elapsed().as_secs_f64();
         assert!(refused > 10 && lost > 10, "{refused} and {lost}");
         assert!(seconds > f64::from(lost) * 2.0 && seconds < f64::from(lost) * 3.0 + 5.0, "{lost} lost in {seconds} s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_service_leaves_unprocessed_slows_the_table_down() {
+        let unprocessed = FaultPlan::new(1).partial(1.0);
+        let table = paced(Arc::new(FaultyTable::new(filled(10), unprocessed)), None, None);
+        let digester = Digester::new(&contract::table::schema(), &Ignore::default(), 1);
+        assert!(table.enter_get(&get(10)).await.unwrap().0.is_free());
+
+        assert!(!table.get_many(&get(10)).await.unwrap().unprocessed.is_empty());
+        assert!(!table.enter_get(&get(10)).await.unwrap().0.is_free(), "reads are slowed down");
+        assert!(table.write.enter(|_| 1.0).await.unwrap().is_free(), "writes are not");
+        let writes: Vec<Write> = (0..10).map(|n| Write::Put(item(n))).collect();
+        assert!(!table.write_many(&writes).await.unwrap().unprocessed.is_empty());
+        assert!(!table.write.enter(|_| 1.0).await.unwrap().is_free(), "writes are slowed down");
+
+        let unprocessed = FaultPlan::new(1).partial(1.0);
+        let table = paced(Arc::new(FaultyTable::new(filled(10), unprocessed)), None, None);
+        assert!(!table.get_entries(&get(10), &digester).await.unwrap().unprocessed.is_empty());
+        assert!(!table.enter_get(&get(10)).await.unwrap().0.is_free(), "reads are slowed down");
     }
 }

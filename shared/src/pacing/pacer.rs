@@ -10,8 +10,9 @@ use super::gate::{Account, Ceiling, Gate};
 use super::paced::Paced;
 use super::shares::{View, share};
 use crate::domain::cost::TableSize;
-use crate::domain::limits::{Direction, Limits};
+use crate::domain::limits::{Budget, Direction, Limits};
 use crate::journal::Journal;
+use crate::ports::failure::Failure;
 use crate::ports::table::Table;
 
 /// The pacing of one job in one worker.
@@ -83,10 +84,10 @@ impl Pacer {
         !self.shared.state().limits.is_none()
     }
 
-    /// Whether requests were refused because the budget is spent.
+    /// The budget that is spent, if requests were refused for it.
     #[must_use]
-    pub fn is_spent(&self) -> bool {
-        self.shared.account.purse().is_empty()
+    pub fn spent(&self) -> Option<Budget> {
+        self.shared.account.purse().emptied()
     }
 
     /// Has what waits for capacity refused before long; or no longer, unless the worker stops.
@@ -151,6 +152,7 @@ impl Shared {
     fn be_absent(&self, state: &mut State) {
         state.is_present = false;
         state.view = None;
+        self.account.blind(None);
         self.open_or_close(state);
     }
 
@@ -158,6 +160,14 @@ impl Shared {
     pub(super) fn look(&self, view: View, until: Instant) {
         let mut state = self.state();
         state.view = Some((view, until));
+        self.open_or_close(&state);
+    }
+
+    /// The other workers cannot be seen, and will not be: what waits for a look at them fails by this.
+    pub(super) fn blind(&self, failure: Failure) {
+        let mut state = self.state();
+        state.view = None;
+        self.account.blind(Some(failure));
         self.open_or_close(&state);
     }
 
@@ -189,12 +199,18 @@ impl Drop for Running<'_> {
 mod tests {
     use std::time::Duration;
 
+    use async_trait::async_trait;
+    use bytes::Bytes;
+
     use super::*;
+    use crate::domain::encryption::Encryption;
     use crate::domain::job::Consistency;
     use crate::domain::limits::Ceilings;
     use crate::local::memory::MemoryStore;
     use crate::local::table::MemoryTable;
     use crate::ports::contract;
+    use crate::ports::failure::FailureKind;
+    use crate::ports::objects::{Listing, Object, ObjectStore, PutMode, Version};
     use crate::ports::table::{Content, ScanRequest};
 
     #[tokio::test(start_paused = true)]
@@ -216,6 +232,92 @@ mod tests {
             let told = journal.tell("another", 1, 0).await.unwrap();
             assert_eq!(told.iter().map(|one| one.segments).sum::<u32>(), 1, "{told:?}");
             journal.tell("another", 0, 0).await.unwrap();
+        }
+    }
+
+    /// A store that allows all but some operations.
+    struct Strict {
+        inner: MemoryStore,
+        denied: &'static [&'static str],
+    }
+
+    impl Strict {
+        fn check(&self, operation: &'static str) -> Result<(), Failure> {
+            if self.denied.contains(&operation) {
+                let (resource, message) = ("the job's folder".to_owned(), "it is not allowed".to_owned());
+                return Err(Failure { kind: FailureKind::Denied, operation, resource, message });
+            }
+            Ok(())
+        }
+    }
+
+    #[async_trait]
+    impl ObjectStore for Strict {
+        fn url(&self, key: &str) -> String {
+            self.inner.url(key)
+        }
+
+        async fn put(&self, key: &str, body: Bytes, mode: PutMode) -> Result<Version, Failure> {
+            self.check("PutObject")?;
+            self.inner.put(key, body, mode).await
+        }
+
+        async fn get(&self, key: &str) -> Result<Option<Object>, Failure> {
+            self.inner.get(key).await
+        }
+
+        async fn delete(&self, key: &str) -> Result<(), Failure> {
+            self.check("DeleteObject")?;
+            self.inner.delete(key).await
+        }
+
+        fn encrypting(&self, encryption: &Encryption) -> Result<Arc<dyn ObjectStore>, Failure> {
+            self.inner.encrypting(encryption)
+        }
+
+        async fn folders(&self, prefix: &str) -> Result<Vec<String>, Failure> {
+            self.inner.folders(prefix).await
+        }
+
+        async fn list(&self, prefix: &str) -> Result<Listing, Failure> {
+            self.inner.list(prefix).await
+        }
+    }
+
+    /// The one gate of a job that is limited, whose workers may not do all that they should.
+    fn limited(denied: &'static [&'static str]) -> (Pacer, Arc<Gate>) {
+        let store = Strict { inner: MemoryStore::new("memory"), denied };
+        let pacer = Pacer::new(Journal::new(Arc::new(store), "J"), 1);
+        pacer.limit(&Limits { tables: vec![Ceilings { read: Some(100.0), write: None }], budget: None });
+        let gate = Arc::clone(&pacer.shared.gates[0][0]);
+        (pacer, gate)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_presence_that_may_not_be_deleted_goes_on() {
+        let (pacer, gate) = limited(&["DeleteObject"]);
+        let _one = pacer.begin();
+        gate.enter(|_| 1.0).await.unwrap().settle(1.0);
+
+        let _two = pacer.begin();
+        for n in 0..200 {
+            let entered = tokio::time::timeout(Duration::from_secs(600), gate.enter(|_| 10.0)).await;
+            entered.unwrap_or_else(|_| panic!("request {n} waited in vain")).unwrap().settle(10.0);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_presence_that_may_not_be_written_ends_what_waits_with_its_reason() {
+        let (pacer, _) = limited(&["PutObject"]);
+        let table = pacer.paced(0, Arc::new(MemoryTable::new(contract::table::schema())), None);
+        let _running = pacer.begin();
+        let (consistency, content) = (Consistency::Strong, Content::Items);
+        let scan = ScanRequest { segment: 0, total_segments: 1, after: None, limit: None, consistency, content };
+
+        for _ in 0..2 {
+            let scanned = tokio::time::timeout(Duration::from_secs(60), table.scan_page(&scan)).await;
+            let failure = scanned.expect("it does not wait").unwrap_err();
+            assert_eq!((failure.kind, failure.operation), (FailureKind::Denied, "PutObject"), "{failure}");
         }
     }
 }

@@ -66,6 +66,12 @@ impl Purse {
         self.is_empty
     }
 
+    /// The budget under which a request was refused for good, if one was.
+    #[must_use]
+    pub fn emptied(&self) -> Option<Budget> {
+        self.budget.filter(|_| self.is_empty)
+    }
+
     /// Whether a request waits for a claim.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
@@ -93,9 +99,16 @@ impl Purse {
         self.spent += self.budget.map_or(0, |budget| budget.nanos_of(direction, units));
     }
 
-    /// What to write as claimed: everything spent, and with a budget some of what is left.
+    /// What to write as claimed: everything spent, and with a budget some of what is left. Of what was granted before,
+    /// no more than this may be spent from now on: others take what is written at its word.
     pub fn claim(&mut self) -> u64 {
-        let used = self.spent + self.set_aside;
+        let claim = self.next_claim();
+        self.granted = self.granted.min(claim);
+        claim
+    }
+
+    fn next_claim(&mut self) -> u64 {
+        let used = self.used();
         let lately = used - self.spent_at_claim.min(used);
         self.spent_at_claim = used;
         // Nothing is claimed before others were looked at.
@@ -113,7 +126,7 @@ impl Purse {
         if claim.saturating_add(others) <= total {
             self.granted = claim;
         }
-        let used = self.spent + self.set_aside;
+        let used = self.used();
         let is_too_little = used.saturating_add(others).saturating_add(self.need) > total;
         // What is set aside may yet come back.
         self.is_empty |= self.need > 0 && self.set_aside == 0 && is_too_little;
@@ -121,9 +134,13 @@ impl Purse {
         self.need = 0;
     }
 
-    /// What was spent, exactly: the last word of a worker that leaves.
-    #[must_use]
-    pub fn last_word(&self) -> u64 {
+    /// What was spent, exactly: the last word of a worker that leaves. It spends nothing more until it claims anew.
+    pub fn last_word(&mut self) -> u64 {
+        self.granted = self.used();
+        self.granted
+    }
+
+    fn used(&self) -> u64 {
         self.spent + self.set_aside
     }
 }
@@ -177,7 +194,7 @@ mod tests {
 
         assert!(spent <= 1e6 && spent > 1e6 - 300.0, "{spent}");
         assert_eq!(purse.ask(Direction::Read, 0.5), Answer::Spent);
-        assert_eq!(purse.last_word(), budget(spent).nanos());
+        assert_eq!(purse.used(), budget(spent).nanos());
     }
 
     #[test]
@@ -206,10 +223,10 @@ mod tests {
                     }
                     _ => {}
                 }
-                let spent: u64 = workers.iter().map(Purse::last_word).sum();
+                let spent: u64 = workers.iter().map(Purse::used).sum();
                 assert!(spent <= total, "{spent} of {total} with seed {seed}");
             }
-            let spent: u64 = workers.iter().map(Purse::last_word).sum();
+            let spent: u64 = workers.iter().map(Purse::used).sum();
             assert!(spent > total / 2, "only {spent} of {total} with seed {seed}");
         }
     }
@@ -228,5 +245,75 @@ mod tests {
         purse.look(claim, 0, 1);
 
         assert!(spend(&mut purse, 100.0));
+    }
+
+    #[test]
+    fn a_worker_that_left_and_comes_back_does_not_spend_what_others_were_granted() {
+        let total = budget(1e6).nanos();
+        let (mut a, mut b) = (purse(1e6), purse(1e6));
+        // A works alone: first look, then two claims that grow with what it spends.
+        let claim = a.claim();
+        a.look(claim, 0, 1);
+        let mut written_a = 0;
+        for _ in 0..6 {
+            while spend(&mut a, 1000.0) {}
+            written_a = a.claim();
+            a.look(written_a, 0, 1);
+        }
+        let slack = written_a - a.used();
+        // A goes idle, and writes its last word.
+        let written_a = a.last_word();
+        // B spends all the rest, as its claims allow.
+        b.claim();
+        b.look(0, written_a, 1);
+        for _ in 0..1000 {
+            while spend(&mut b, 1000.0) {}
+            let claim = b.claim();
+            b.look(claim, written_a, 1);
+            if b.is_empty() {
+                break;
+            }
+        }
+        assert!(a.used() + b.used() <= total);
+        // A begins another unit.
+        a.try_again();
+        for _ in 0..10 {
+            while spend(&mut a, 1000.0) {}
+            let claim = a.claim();
+            a.look(claim, b.used(), 2);
+        }
+        let spent = a.used() + b.used();
+        assert!(spent <= total, "slack {slack}: {spent} of {total}");
+    }
+
+    #[test]
+    fn a_lower_claim_lowers_the_grant_before_it_is_written() {
+        let total = budget(1e6).nanos();
+        let (mut a, mut b) = (purse(1e6), purse(1e6));
+        let claim = a.claim();
+        a.look(claim, 0, 1);
+        for _ in 0..6 {
+            while spend(&mut a, 1000.0) {}
+            let claim = a.claim();
+            a.look(claim, 0, 1);
+        }
+        // A spent nothing lately, so it claims less; it is written, and the answer to the tell is lost.
+        let granted = a.granted;
+        a.claim();
+        let written_a = a.claim();
+        assert!(written_a < granted, "{written_a} {granted}");
+        b.claim();
+        b.look(0, written_a, 2);
+        for _ in 0..1000 {
+            while spend(&mut b, 1000.0) {}
+            let claim = b.claim();
+            b.look(claim, written_a, 2);
+            if b.is_empty() {
+                break;
+            }
+        }
+        while spend(&mut a, 1000.0) {}
+        let spent = a.used() + b.used();
+        assert!(spent <= total, "{spent} of {total}");
     }
 }

@@ -44,7 +44,9 @@ impl Slowing {
     pub fn rate(&mut self, ceiling: Option<f64>, now: Duration) -> Option<f64> {
         let Slowed { since, from, refused } = self.slowed?;
         let rate = from + STEP_PER_SECOND * refused * now.saturating_sub(since).as_secs_f64();
-        if rate >= ceiling.unwrap_or(FREE_AT * refused) {
+        // A ceiling of nothing is no rate that was reached again: there is no turn for this worker now.
+        let free_at = ceiling.filter(|&ceiling| ceiling > 0.0).unwrap_or(FREE_AT * refused);
+        if rate >= free_at {
             self.slowed = None;
         }
         self.slowed.map(|_| rate)
@@ -76,6 +78,15 @@ mod tests {
 
         assert_eq!(slowing.rate(Some(150.0), SECOND * 5), Some(140.0));
         assert_eq!(slowing.rate(Some(150.0), SECOND * 6), None);
+    }
+
+    #[test]
+    fn a_ceiling_of_nothing_does_not_make_it_forgotten() {
+        let mut slowing = Slowing::default();
+        slowing.throttled(200.0, SECOND);
+
+        assert_eq!(slowing.rate(Some(0.0), SECOND * 2), Some(110.0));
+        assert_eq!(slowing.rate(Some(500.0), SECOND * 3), Some(120.0));
     }
 
     #[test]

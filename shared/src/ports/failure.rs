@@ -22,7 +22,7 @@ pub enum FailureKind {
 }
 
 /// A failed call: what was tried, on what, and what came back.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{operation} on {resource} failed: {message}")]
 pub struct Failure {
     /// What it means.

@@ -13,7 +13,7 @@ use shared::domain::summary::{JobState, StoppedBy};
 use shared::ports::failure::FailureKind;
 use tests::generate::{Pair, Shares, pair_of_tables, schema};
 use tests::ledger::{Ledger, units_within, worst_window};
-use tests::watch::{Access, Call, Watch, failure};
+use tests::watch::{Access, Call, Watch, When, failure};
 use tests::world::{DRY_RUN, Job, REPAIR, Worker, World};
 use tokio::time::Instant;
 use worker::plan::LimitsAsked;
@@ -82,6 +82,33 @@ async fn a_job_stops_before_it_costs_more_than_its_budget_and_goes_on_with_a_lar
         world.assert_in_step();
         job.assert_summary_is_written().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_that_is_raised_while_the_last_one_runs_out_is_not_taken_for_spent() {
+    let pair = pair(400);
+    let world = World::of_pair(&pair, 20);
+    let job = Arc::new(world.limited_job(4, settings_by(StrategyChoice::Lookup, DRY_RUN), budget(0.00004)).await);
+    let raised = Arc::new(AtomicU32::new(0));
+    let watch = {
+        let (job, raised) = (Arc::clone(&job), Arc::clone(&raised));
+        Watch::new(move |call| {
+            let (job, raised) = (Arc::clone(&job), Arc::clone(&raised));
+            async move {
+                let says_spent = matches!(&call, Call::Put(When::Before, key) if key.ends_with("control.json"));
+                if says_spent && raised.fetch_add(1, Ordering::SeqCst) == 0 {
+                    raise(&job, 1.0).await;
+                }
+                None
+            }
+        })
+    };
+    let worker = Worker { watch: Some(watch), ..Worker::default() };
+
+    world.work(&worker, &job.enqueue().await).await.unwrap();
+
+    assert!(raised.load(Ordering::SeqCst) > 0, "the first budget was not spent");
+    assert_eq!(job.report().await.summary.state, JobState::Succeeded);
 }
 
 #[tokio::test(start_paused = true)]

@@ -111,10 +111,8 @@ impl Mender<'_> {
         let table = &*self.job.tables[finding.slave + 1];
         let unsure = AtomicBool::new(false);
         let attempt = || async {
-            if !self.owned.is_good() {
-                return Ok(None);
-            }
-            let answer = table.write_if(write, condition).await;
+            let write = self.owned.while_good(table.write_if(write, condition));
+            let Some(answer) = write.await else { return Ok(None) };
             if answer.as_ref().is_err_and(Failure::may_pass) {
                 unsure.store(true, Ordering::Relaxed);
             }
