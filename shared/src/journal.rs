@@ -25,7 +25,7 @@ pub use failure::JournalError;
 pub use folder::{Journal, jobs_in};
 pub use location::{BadLocation, StoreUrl, manifest_location};
 pub use owned::{Acquired, GivenUp, OwnedUnit, Step};
-pub use parts::{Intent, Packed};
+pub use parts::{Begun, Intent, Packed};
 pub use presence::Presence;
 pub use undo::OldImages;
 

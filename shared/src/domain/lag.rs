@@ -6,7 +6,7 @@ use std::time::Duration;
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// What the wait grows from where the user asked for none.
-const SHORTEST: Duration = Duration::from_millis(500);
+pub const SHORTEST: Duration = Duration::from_millis(500);
 
 /// The wait between the looks at a suspect, adapted to what the last looks showed.
 ///

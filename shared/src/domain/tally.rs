@@ -171,6 +171,16 @@ impl SlaveTally {
         self.identical += u64::from(kind != Kind::Extra);
     }
 
+    /// Counts a discrepancy as expired instead, when its time to live passed before its repair.
+    pub fn expire(&mut self, kind: Kind) {
+        match kind {
+            Kind::Missing => self.missing = self.missing.saturating_sub(1),
+            Kind::Differing => self.differing = self.differing.saturating_sub(1),
+            Kind::Extra => self.extra = self.extra.saturating_sub(1),
+        }
+        self.expired += 1;
+    }
+
     /// Counts what came of one discrepancy.
     pub fn count_outcome(&mut self, outcome: Outcome) {
         match outcome {

@@ -19,6 +19,20 @@ pub struct Intent {
     pub slave: usize,
     /// The line that will be in the report, its outcome still open.
     pub line: Discrepancy,
+    /// Whether it may have been made.
+    #[serde(default)]
+    pub begun: Begun,
+}
+
+/// Whether a pending repair may have been made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Begun {
+    /// It may.
+    #[default]
+    Maybe,
+    /// It was not begun before the worker that decided on it gave the unit back.
+    No,
 }
 
 /// Lines that are packed as they come, so that a great many of them take little memory.

@@ -379,7 +379,7 @@ async fn no_part_is_ever_overwritten() {
         let owned = own(&journal).await;
         owned.commit(step(&format!("{n}"), &["a"])).await.unwrap();
         owned.renew().await.unwrap();
-        let pending = vec![Intent { slave: 0, line: line("p") }];
+        let pending = vec![Intent { slave: 0, line: line("p"), begun: crate::journal::Begun::Maybe }];
         owned.commit(Step { pending: pending.into_iter().collect(), ..step(&format!("{n}+"), &["b"]) }).await.unwrap();
         assert_eq!(owned.pending().await.unwrap().len(), 1);
         tokio::time::advance(PAST_THE_LEASE).await;

@@ -17,11 +17,11 @@ use super::exact::{STRATEGIES, seed, settings_by};
 
 const SHARES: Shares = Shares { missing: 0.3, differing: 0.3, extra: 0.3 };
 
-fn keeping(strategy: StrategyChoice) -> SyncSettings {
+pub(super) fn keeping(strategy: StrategyChoice) -> SyncSettings {
     SyncSettings { old_images: OldImages::Keep, ..settings_by(strategy, REPAIR) }
 }
 
-async fn undone(world: &World, job: &Job) -> Vec<Counts> {
+pub(super) async fn undone(world: &World, job: &Job) -> Vec<Counts> {
     let context = world.open(job, &Worker::default()).await;
     let mut counts = vec![Counts::default(); job.manifest.slaves.len()];
     let ended = undo(&context, &CancellationToken::new(), |slave, _, undone| counts[slave].add(undone)).await.unwrap();
@@ -30,7 +30,7 @@ async fn undone(world: &World, job: &Job) -> Vec<Counts> {
 }
 
 /// The items by key, whatever their order.
-fn sorted(schema: &KeySchema, items: &[Item]) -> Vec<(Vec<u8>, Item)> {
+pub(super) fn sorted(schema: &KeySchema, items: &[Item]) -> Vec<(Vec<u8>, Item)> {
     let mut items: Vec<_> =
         items.iter().map(|item| (Key::of(schema, item).unwrap().identity().to_vec(), item.clone())).collect();
     items.sort_by(|one, other| one.0.cmp(&other.0));

@@ -22,12 +22,12 @@ use shared::domain::lag::Brake;
 use shared::domain::mend::{self, Ending};
 use shared::domain::tally::Tally;
 use shared::domain::unit::{Pass, Unit};
-use shared::journal::{Intent, JournalError, OwnedUnit, Packed, Step};
+use shared::journal::{Begun, Intent, JournalError, OwnedUnit, Packed, Step};
 use shared::ports::failure::Failure;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::confirm::{Confirming, Finding};
+use self::confirm::{Confirming, Finding, Seen};
 use self::lookup::Suspect;
 use self::repair::{Made, Mender};
 use crate::context::JobContext;
@@ -110,6 +110,17 @@ struct Segment<'a> {
     suspects: Vec<Suspect>,
     committed_at: Instant,
     brake: Brake,
+    /// By slave, in a paired scan: whether its scan began elsewhere than the master's.
+    began: Vec<Began>,
+}
+
+/// Where two scans began that are joined.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Began {
+    /// At the same key: what one shows and the other does not was in flight if it heals.
+    Together,
+    /// Apart, as a stop or a crash left them: what one shows may just lie behind where the other began.
+    Apart,
 }
 
 /// Works on one owned unit until its end, or until `stop`, which it looks at between pages.
@@ -128,6 +139,7 @@ pub async fn run(job: &Arc<JobContext>, owned: &OwnedUnit, stop: &CancellationTo
         suspects: Vec::new(),
         committed_at: Instant::now(),
         brake: Brake::new(job.manifest.sync.confirm_delay().unwrap_or_default(), job.manifest.sync.max_lag()),
+        began: Vec::new(),
     };
     if segment.finish_pending().await? == Settled::Abandoned {
         return Ok(Ended::Stopped);
@@ -182,7 +194,7 @@ impl Segment<'_> {
                     Some(line) => lines.push(&line),
                     None => {
                         let line = self.line(&finding, Outcome::Reported, None);
-                        pending.push(&Intent { slave: finding.slave, line });
+                        pending.push(&Intent { slave: finding.slave, line, begun: Begun::Maybe });
                         to_repair.push(finding);
                     }
                 }
@@ -243,9 +255,9 @@ impl Segment<'_> {
         let schema = &self.job.manifest.key_schema;
         let findings = intents
             .into_iter()
-            .map(|Intent { slave, line }| {
+            .map(|Intent { slave, line, begun }| {
                 let key = Key::from_json(schema, &line.key).map_err(|error| self.bad_key(&error))?;
-                Ok(Finding::inherited(slave, key, line))
+                Ok(Finding::inherited(slave, key, line, begun))
             })
             .collect::<Result<Vec<Finding>, Stuck>>()?;
         self.repair(findings).await
@@ -267,7 +279,12 @@ impl Segment<'_> {
             if self.stop.is_cancelled() && findings.len() > 0 {
                 let mut pending = Packed::default();
                 for finding in findings {
-                    pending.push(&Intent { slave: finding.slave, line: self.line(&finding, Outcome::Reported, None) });
+                    let line = self.line(&finding, Outcome::Reported, None);
+                    let begun = match finding.seen {
+                        Seen::Inherited => Begun::Maybe,
+                        Seen::Both(..) | Seen::Unread => Begun::No,
+                    };
+                    pending.push(&Intent { slave: finding.slave, line, begun });
                 }
                 self.commit(lines, pending).await?;
                 return Ok(Settled::Abandoned);
@@ -285,6 +302,9 @@ impl Segment<'_> {
         match outcome {
             Ending::Healed => tally.uncount(finding.kind),
             Ending::Settled(outcome, reason) => {
+                if reason.as_deref() == Some(mend::EXPIRED) {
+                    tally.expire(finding.kind);
+                }
                 tally.count_outcome(outcome);
                 let line = self.line(finding, outcome, reason);
                 self.job.hooks.on_outcome(&line);

@@ -12,9 +12,10 @@ use shared::domain::discrepancy::{Discrepancy, Values};
 use shared::domain::job::{Consistency, ReportContent};
 use shared::domain::json::item_to_json;
 use shared::domain::key::Key;
-use shared::domain::lag::{Motion, Patience, patience};
+use shared::domain::lag::{Motion, Patience, SHORTEST, patience};
 use shared::domain::tally::{MetIn, Tally};
 use shared::domain::value::{Item, held_bytes};
+use shared::journal::Begun;
 use shared::ports::table::Content;
 use tokio::time::Instant;
 
@@ -51,9 +52,13 @@ pub(super) enum Seen {
 
 impl Finding {
     /// A repair that the unit's last owner had decided on.
-    pub(super) fn inherited(slave: usize, key: Key, line: Discrepancy) -> Self {
+    pub(super) fn inherited(slave: usize, key: Key, line: Discrepancy, begun: Begun) -> Self {
+        let seen = match begun {
+            Begun::Maybe => Seen::Inherited,
+            Begun::No => Seen::Unread,
+        };
         let Discrepancy { kind, attributes, values, .. } = line;
-        Self { slave, key, kind, standing: Standing::Ordinary, attributes, values, seen: Seen::Inherited }
+        Self { slave, key, kind, standing: Standing::Ordinary, attributes, values, seen }
     }
 }
 
@@ -104,7 +109,7 @@ impl<'a> Confirming<'a> {
         }
         let lag = job.manifest.sync.max_lag().filter(|_| !first_counts);
         let digester = lag.map(|_| Digester::new(&job.manifest.key_schema, &job.ignore, rand::random()));
-        Self { job, found, rest, held: 0, again: Vec::new(), next_wait: wait * 2, digester }
+        Self { job, found, rest, held: 0, again: Vec::new(), next_wait: wait.max(SHORTEST) * 2, digester }
     }
 
     /// How long those wait that are given more time to heal, if there are any; [`Confirming::go_on`] comes after it.
@@ -212,8 +217,11 @@ impl<'a> Confirming<'a> {
             Some(item) => digester.digest(item).map_err(odd)?.0.item,
             None => 0,
         };
-        if first.master.replace(image).is_some_and(|before| before != image) {
-            first.motion = Motion::Moved;
+        match first.master.replace(image) {
+            // The lag counts from here on: before this look nobody knew what the master had.
+            None => first.seen_at = Instant::now(),
+            Some(before) if before != image => first.motion = Motion::Moved,
+            Some(_) => {}
         }
         Ok(patience(first.seen_at.elapsed(), max_lag, self.next_wait, first.motion))
     }

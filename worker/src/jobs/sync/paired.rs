@@ -23,7 +23,7 @@ use self::lane::Lane;
 use self::lanes::{Lanes, Round};
 use self::pages::{Source, Taken};
 use super::lookup::{self, Look, Suspect, Which};
-use super::{Ended, Segment, Settled, Stuck};
+use super::{Began, Ended, Segment, Settled, Stuck};
 use crate::context::JobContext;
 
 impl Segment<'_> {
@@ -72,8 +72,10 @@ impl Segment<'_> {
     }
 
     /// The lanes, from the position on.
-    async fn take_up(&self, source: &Source) -> Result<Lanes, Stuck> {
+    async fn take_up(&mut self, source: &Source) -> Result<Lanes, Stuck> {
         let from = lanes_of(&self.job.manifest, &self.position).ok_or_else(|| self.not_of_this_strategy())?;
+        let began = |lane: &checkpoint::Lane| if lane.master == lane.slave { Began::Together } else { Began::Apart };
+        self.began = from.iter().map(began).collect();
         Lanes::begin(source, &from).await
     }
 
@@ -95,7 +97,7 @@ impl Segment<'_> {
         for lane in &mut lanes.lanes {
             let mut out = Vec::new();
             lane.give_up(&mut out);
-            self.suspects.extend(suspects(self.job, lane.slave, out));
+            self.suspects.extend(suspects(self.job, lane.slave, self.began[lane.slave], out));
         }
     }
 
@@ -120,7 +122,7 @@ impl Segment<'_> {
                 }
                 Stream::Slave => Vec::new(),
             };
-            self.suspects.extend(suspects(self.job, slave, found));
+            self.suspects.extend(suspects(self.job, slave, self.began[slave], found));
         }
         Ok(())
     }
@@ -141,7 +143,7 @@ impl Segment<'_> {
             }
             None => to_look_up.push((lane.slave, stream, Arc::clone(&page.entries))),
         }
-        self.suspects.extend(suspects(self.job, lane.slave, out));
+        self.suspects.extend(suspects(self.job, lane.slave, self.began[lane.slave], out));
     }
 }
 
@@ -172,12 +174,13 @@ fn seeks_extra_here(manifest: &Manifest, slave: usize) -> bool {
 }
 
 /// What is read again of the candidates: all but the ones that nobody asked for.
-fn suspects(job: &JobContext, slave: usize, candidates: Vec<Candidate>) -> Vec<Suspect> {
+fn suspects(job: &JobContext, slave: usize, began: Began, candidates: Vec<Candidate>) -> Vec<Suspect> {
     let seeks_extra = seeks_extra_here(&job.manifest, slave);
     let seen_at = Instant::now();
     let mut suspects = Vec::with_capacity(candidates.len());
     for candidate in candidates {
         let (met, look) = match candidate.suspicion {
+            Suspicion::OnlyIn(Stream::Master) if began == Began::Apart => (MetIn::Master, Look::One),
             Suspicion::OnlyIn(Stream::Master) => (MetIn::Master, Look::Digests),
             Suspicion::NotAwaited(Stream::Master) => (MetIn::Master, Look::One),
             Suspicion::OnlyIn(Stream::Slave) | Suspicion::NotAwaited(Stream::Slave) if !seeks_extra => continue,
