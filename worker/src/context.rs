@@ -15,7 +15,7 @@ use shared::retry::RetryPolicy;
 use crate::environment::Environment;
 use crate::hooks::Hooks;
 
-/// Jobs kept open at once; the one that was opened first goes first.
+/// Jobs kept open at once, beside those that are worked on; of the others, the one that was opened first goes first.
 const KEPT: usize = 8;
 
 /// A job, opened.
@@ -221,10 +221,16 @@ impl OpenJobs {
         let mut context = self.open_folder(job, manifest_url).await?;
         context.open_tables(&self.environment).await?;
         let context = Arc::new(context);
-        if kept.len() == KEPT {
-            kept.remove(0);
+        // One that is worked on and opened a second time would be held to its limits twice, as if by two workers.
+        let mut evicted = Vec::new();
+        while kept.len() >= KEPT
+            && let Some(oldest) = kept.iter().position(|open| Arc::strong_count(open) == 1)
+        {
+            evicted.push(kept.remove(oldest));
         }
         kept.push(Arc::clone(&context));
+        drop(kept);
+        futures::future::join_all(evicted.iter().map(|job| job.pacer.leave())).await;
         Ok(context)
     }
 

@@ -53,6 +53,14 @@ impl From<Ending> for Executed {
     }
 }
 
+/// What came of holding on to a unit.
+enum Hold {
+    Renewed,
+    /// The store did not answer; the lease goes on meanwhile.
+    Unsure,
+    Lost,
+}
+
 /// What one execution needs beside its message.
 pub struct Executor {
     /// The jobs that are open.
@@ -253,32 +261,46 @@ impl Executor {
         let mut renewed = taken;
         loop {
             tokio::time::sleep(every.min(LOOK_AT_WISH_EVERY)).await;
-            let control = job.journal.control().await;
-            if let Ok(control) = &control {
+            if renewed.elapsed() >= every {
+                match self.hold(owned, unit, delivery).await {
+                    Hold::Renewed => renewed = Instant::now(),
+                    Hold::Unsure => {}
+                    Hold::Lost => return,
+                }
+            }
+            // A store that is slow must not hold up the next renewal.
+            let look = tokio::time::timeout(every.min(LOOK_AT_WISH_EVERY), job.journal.control()).await;
+            let control = look.ok().and_then(Result::ok);
+            if let Some(control) = &control {
                 heed(job, control);
             }
-            if taken.elapsed() >= LONGEST_HOLD || control.is_ok_and(|control| control.wish != Wish::Run) {
+            if taken.elapsed() >= LONGEST_HOLD || control.is_some_and(|control| control.wish != Wish::Run) {
                 halt.cancel();
             }
-            if renewed.elapsed() < every {
-                continue;
-            }
-            match owned.renew().await {
-                Ok(()) => renewed = Instant::now(),
-                Err(JournalError::Lost { .. }) => return,
-                Err(error) => tracing::warn!(%unit, %error, "the lease could not be renewed"),
-            }
-            let Some(delivery) = delivery else { continue };
-            match self.queue.extend(&delivery.receipt, self.lease).await {
-                Err(failure) if failure.kind == FailureKind::NotFound => {
-                    // Whoever receives the message next waits for this lease to end unless it is given back.
-                    let _ = owned.release().await;
-                    return;
-                }
-                Err(failure) => tracing::warn!(%unit, error = %failure, "the message could not be extended"),
-                Ok(()) => {}
-            }
         }
+    }
+
+    /// Renews the unit's lease, and then the message's visibility.
+    async fn hold(&self, owned: &OwnedUnit, unit: Unit, delivery: Option<&Delivery>) -> Hold {
+        let hold = match owned.renew().await {
+            Ok(()) => Hold::Renewed,
+            Err(JournalError::Lost { .. }) => return Hold::Lost,
+            Err(error) => {
+                tracing::warn!(%unit, %error, "the lease could not be renewed");
+                Hold::Unsure
+            }
+        };
+        let Some(delivery) = delivery else { return hold };
+        match self.queue.extend(&delivery.receipt, self.lease).await {
+            Err(failure) if failure.kind == FailureKind::NotFound => {
+                // Whoever receives the message next waits for this lease to end unless it is given back.
+                let _ = owned.release().await;
+                return Hold::Lost;
+            }
+            Err(failure) => tracing::warn!(%unit, error = %failure, "the message could not be extended"),
+            Ok(()) => {}
+        }
+        hold
     }
 
     /// Leaves a trace of a job that cannot be opened in the unit's checkpoint, so that the job does not wait for ever.

@@ -2,6 +2,7 @@
 
 use super::job::{Confirm, MAX_KEYS_PER_GET, Manifest};
 use super::job_id::{BadJobId, check_job_id};
+use super::limits::BadLimits;
 use super::segment::{MAX_SEGMENTS, SegmentSet};
 use super::unit::MAX_SLAVES;
 
@@ -16,6 +17,9 @@ const MAX_RETRY_DELAY_BASE_MS: u64 = 60_000;
 
 /// Longest time before the second look: a day.
 const MAX_CONFIRM_DELAY_MS: u64 = 86_400_000;
+
+/// Longest time that a slave may lag behind: a day.
+const MAX_MAX_LAG_MS: u64 = 86_400_000;
 
 /// A manifest that no job can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +37,9 @@ pub enum BadManifest {
         /// What it could be.
         bounds: String,
     },
+    /// Its limits are beyond theirs.
+    #[error(transparent)]
+    Limits(#[from] BadLimits),
 }
 
 impl Manifest {
@@ -62,11 +69,13 @@ impl Manifest {
             ("max_retries", settings.max_retries.into(), 0, MAX_RETRIES.into()),
             ("retry_delay_base_ms", settings.retry_delay_base_ms, 0, MAX_RETRY_DELAY_BASE_MS),
             ("confirm", confirm_delay, 0, MAX_CONFIRM_DELAY_MS),
+            ("max_lag_ms", settings.max_lag_ms.unwrap_or(0), 0, MAX_MAX_LAG_MS),
         ] {
             if !(least..=most).contains(&value) {
                 return Err(BadManifest::OutOfBounds { name, value, bounds: format!("{least} to {most}") });
             }
         }
+        self.limits.check()?;
         Ok(())
     }
 }
@@ -77,6 +86,10 @@ mod tests {
 
     use super::*;
 
+    fn prices() -> Json {
+        serde_json::to_value(crate::domain::cost::Prices::US_EAST_ON_DEMAND).unwrap()
+    }
+
     fn manifest(changes: &[(&str, Json)]) -> Manifest {
         let side = |name: &str| json!({ "table": name });
         let mut manifest = json!({
@@ -84,11 +97,13 @@ mod tests {
             "master": side("us-east-1:orders"), "slaves": [side("us-east-1:copy")],
             "key_schema": { "partition": { "name": "id", "type": "S" }, "sort": null },
             "total_segments": 8, "only_segments": "0-7", "starting_keys": { "7": { "id": { "S": "a" } } },
-            "strategies": ["paired"],
+            "strategies": ["paired"], "limits": {},
             "sync": serde_json::to_value(super::super::job::SyncSettings::default()).unwrap(),
         });
         for (pointer, value) in changes {
-            *manifest.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value.clone();
+            let (parent, name) = pointer.rsplit_once('/').unwrap();
+            let parent = manifest.pointer_mut(parent).unwrap_or_else(|| panic!("{pointer}"));
+            parent[name] = value.clone();
         }
         serde_json::from_value(manifest).unwrap()
     }
@@ -100,6 +115,9 @@ mod tests {
             ("/total_segments", MAX_SEGMENTS.into()),
             ("/sync/max_retries", MAX_RETRIES.into()),
             ("/sync/scan_limit", MAX_SCAN_LIMIT.into()),
+            ("/sync/max_lag_ms", MAX_MAX_LAG_MS.into()),
+            ("/limits", json!({ "tables": [{ "read": 0.01, "write": 1e7 }] })),
+            ("/limits/budget", json!({ "max_cost": 0.000_001, "prices": prices() })),
         ]);
         assert_eq!(most.check(), Ok(()));
     }
@@ -123,6 +141,12 @@ mod tests {
             ("/sync/max_retries", json!(u32::MAX), "`max_retries`"),
             ("/sync/retry_delay_base_ms", json!(u64::MAX), "`retry_delay_base_ms`"),
             ("/sync/confirm", json!({ "after_millis": u64::MAX }), "`confirm`"),
+            ("/sync/max_lag_ms", json!(u64::MAX), "`max_lag_ms`"),
+            ("/limits", json!({ "tables": [{}, { "read": 0.0 }] }), "`read`"),
+            ("/limits", json!({ "tables": [{ "write": -5.0 }] }), "`write`"),
+            ("/limits", json!({ "tables": [{ "write": 1e300 }] }), "`write`"),
+            ("/limits", json!({ "budget": { "max_cost": 0.0, "prices": prices() } }), "`max_cost`"),
+            ("/limits", json!({ "budget": { "max_cost": -1.0, "prices": prices() } }), "`max_cost`"),
         ] {
             let refused = manifest(&[(pointer, value)]).check().unwrap_err().to_string();
             assert!(refused.contains(word), "{pointer}: {refused}");

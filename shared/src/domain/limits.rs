@@ -11,7 +11,13 @@ use super::cost::Prices;
 pub const LEAST_RATE: f64 = 1.0;
 
 /// The highest rate that can be asked for: far above what a table gives.
-const HIGHEST_RATE: f64 = 1e9;
+const HIGHEST_RATE: f64 = 1e7;
+
+/// The least rate that is believed of a file: a request of one unit waits for minutes there, and not for ever.
+const LEAST_BELIEVED_RATE: f64 = 0.01;
+
+/// The highest price of a million units, in dollars.
+const HIGHEST_PRICE: f64 = 1e6;
 
 /// The highest budget, in dollars: above it, billionths of dollars are no exact numbers any more.
 const HIGHEST_COST: f64 = 1e6;
@@ -59,7 +65,46 @@ pub struct Limits {
     pub budget: Option<Budget>,
 }
 
+/// Limits that no job can have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` is {value}, and has to be {bounds}")]
+pub struct BadLimits {
+    name: &'static str,
+    value: String,
+    bounds: String,
+}
+
 impl Limits {
+    /// Refuses what would keep a job waiting for ever, or make nonsense of what it costs. Whoever reads limits that
+    /// others wrote asks this first.
+    ///
+    /// # Errors
+    /// `BadLimits`.
+    pub fn check(&self) -> Result<(), BadLimits> {
+        let rates = self.tables.iter().flat_map(|table| [("read", table.read), ("write", table.write)]);
+        let rates = rates.filter_map(|(name, rate)| Some((name, rate?, LEAST_BELIEVED_RATE, HIGHEST_RATE)));
+        let money = self.budget.iter().flat_map(|budget| {
+            let Budget { max_cost, prices, spent_before } = *budget;
+            [
+                ("max_cost", max_cost, f64::MIN_POSITIVE, HIGHEST_COST),
+                ("spent_before", spent_before, 0.0, f64::MAX),
+                ("read_per_million", prices.read_per_million, 0.0, HIGHEST_PRICE),
+                ("write_per_million", prices.write_per_million, 0.0, HIGHEST_PRICE),
+            ]
+        });
+        for (name, value, least, most) in rates.chain(money) {
+            if !(least..=most).contains(&value) {
+                let bounds = match name {
+                    "max_cost" => format!("more than 0 and at most {most}"),
+                    "spent_before" => "0 or more".to_owned(),
+                    _ => format!("{least} to {most}"),
+                };
+                return Err(BadLimits { name, value: value.to_string(), bounds });
+            }
+        }
+        Ok(())
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_none(&self) -> bool {

@@ -146,7 +146,14 @@ impl Journal {
         let key = self.key("control.json");
         match self.get(&key).await? {
             None => Ok((Control::default(), None)),
-            Some(object) => Ok((self.versioned(&key, &object, CONTROL_VERSION)?, Some(object.version))),
+            Some(object) => {
+                let control: Control = self.versioned(&key, &object, CONTROL_VERSION)?;
+                let bad = control.limits.iter().find_map(|limits| limits.check().err());
+                match bad {
+                    Some(bad) => Err(JournalError::Damaged { url: self.store.url(&key), what: bad.to_string() }),
+                    None => Ok((control, Some(object.version))),
+                }
+            }
         }
     }
 

@@ -681,6 +681,17 @@ async fn a_checkpoint_names_no_file_outside_its_folder() {
 }
 
 #[tokio::test]
+async fn a_control_whose_limits_are_beyond_their_bounds_is_damaged() {
+    let (store, journal) = folder();
+    let body = r#"{"version":1,"wish":"run","limits":{"tables":[{"read":0.0}]}}"#;
+    store.put("jobs/J/control.json", body.into(), PutMode::Overwrite).await.unwrap();
+
+    let refused = journal.control().await.unwrap_err();
+
+    assert!(matches!(&refused, JournalError::Damaged { what, .. } if what.contains("`read` is 0")), "{refused}");
+}
+
+#[tokio::test]
 async fn changes_of_the_control_at_the_same_time_are_both_kept() {
     let store = Arc::new(MemoryStore::new("memory"));
     let journal = Journal::new(Arc::clone(&store) as Arc<dyn ObjectStore>, "J");

@@ -116,6 +116,32 @@ async fn a_worker_that_was_stopped_and_replaced_writes_nothing_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_is_slow_to_say_what_is_asked_does_not_cost_a_worker_its_lease() {
+    let (world, job) = world_and_job(&pair()).await;
+    let began = tokio::time::Instant::now();
+    let watch = Watch::new(move |call| async move {
+        match call {
+            Call::Table(0, Access::Scan(_)) => tokio::time::sleep(LEASE * 4).await,
+            Call::Get(key) if key.ends_with("control.json") && began.elapsed() > Duration::from_secs(1) => {
+                tokio::time::sleep(LEASE * 10).await;
+            }
+            _ => {}
+        }
+        None
+    });
+    let worker = Worker { watch: Some(watch), concurrency: 1, ..Worker::default() };
+    let queue = job.enqueue().await;
+
+    tokio::select! {
+        _ = world.work(&worker, &queue) => panic!("it ended too soon"),
+        () = tokio::time::sleep(LEASE * 2) => {}
+    }
+
+    let acquired = job.journal.acquire(UNIT, 1, None, "another", LEASE).await.unwrap();
+    assert!(matches!(acquired, Acquired::Busy(_)), "the lease was not renewed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_for_a_unit_that_is_taken_waits_and_does_not_begin() {
     let (world, job) = world_and_job(&pair()).await;
     let owned = take(&job.journal).await;
