@@ -33,7 +33,7 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> Result<Exit, Failure> {
         Command::Jobs(args) => jobs::run(&settings, &args).await,
         Command::Resume(args) => Box::pin(resume::run(&settings, &args, stop)).await,
         Command::Cancel(args) => cancel::run(&settings, &args.job).await,
-        Command::Undo(args) => undo::run(&settings, &args, stop).await,
+        Command::Undo(args) => Box::pin(undo::run(&settings, &args, stop)).await,
         Command::Pause(args) => pause::run(&settings, &args.job).await,
         Command::Limit(args) => limit::run(&settings, &args).await,
         Command::Report(args) => report::run(&settings, &args).await,

@@ -24,12 +24,12 @@ fn by_id() -> KeySchema {
 }
 
 fn item(id: &str, version: i64) -> Item {
-    let version = Value::N(Number::parse(&version.to_string()).unwrap());
+    let version = Value::N(Number::parse(&version.to_string()).expect("it is a number"));
     [("id".to_owned(), Value::S(id.to_owned())), ("v".to_owned(), version)].into()
 }
 
 fn key(id: &str) -> Key {
-    Key::of(&by_id(), &item(id, 0)).unwrap()
+    Key::of(&by_id(), &item(id, 0)).expect("it has the key")
 }
 
 fn outcomes(report: &Report) -> Vec<(Kind, Outcome, Option<&str>)> {
@@ -88,7 +88,7 @@ fn with_time_to_live(master: &[Item], slave: &[Item]) -> World {
     let mut world = World::new(&by_id(), [], 10);
     for items in [master, slave] {
         let table = MemoryTable::new(by_id()).with_time_to_live("v");
-        items.iter().for_each(|item| table.put(item.clone()).unwrap());
+        items.iter().for_each(|item| table.put(item.clone()).expect("it works without faults"));
         world.tables.push(Arc::new(table));
     }
     world
@@ -188,7 +188,7 @@ fn lagging(world: &World, lag: Duration) -> Worker {
     let watch = Watch::plain(move |_| {
         if started.elapsed() >= lag {
             for item in master.items() {
-                slave.put(item).unwrap();
+                slave.put(item).expect("it works without faults");
             }
         }
         None

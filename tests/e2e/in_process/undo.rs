@@ -24,15 +24,19 @@ pub(super) fn keeping(strategy: StrategyChoice) -> SyncSettings {
 pub(super) async fn undone(world: &World, job: &Job) -> Vec<Counts> {
     let context = world.open(job, &Worker::default()).await;
     let mut counts = vec![Counts::default(); job.manifest.slaves.len()];
-    let ended = undo(&context, &CancellationToken::new(), |slave, _, undone| counts[slave].add(undone)).await.unwrap();
+    let ended = undo(&context, &CancellationToken::new(), |slave, _, undone| counts[slave].add(undone))
+        .await
+        .expect("it works");
     assert_eq!(ended, Ended::Whole);
     counts
 }
 
 /// The items by key, whatever their order.
 pub(super) fn sorted(schema: &KeySchema, items: &[Item]) -> Vec<(Vec<u8>, Item)> {
-    let mut items: Vec<_> =
-        items.iter().map(|item| (Key::of(schema, item).unwrap().identity().to_vec(), item.clone())).collect();
+    let mut items: Vec<_> = items
+        .iter()
+        .map(|item| (Key::of(schema, item).expect("it has the key").identity().to_vec(), item.clone()))
+        .collect();
     items.sort_by(|one, other| one.0.cmp(&other.0));
     items
 }
