@@ -58,7 +58,7 @@ async fn newer_items_and_expired_ones_are_named_and_left_alone() {
     let (old, young) = (item("old", 1, -3600), item("young", 1, 3600));
     let (mine, theirs) = (item("changed", 1, 3600), item("changed", 2, 3600));
     let schema = schema(KeyType::S, None);
-    let stage = Stage::of(&schema, &[old, young.clone(), mine], &[theirs.clone()]).await;
+    let stage = Stage::of(&schema, &[old, young.clone(), mine], std::slice::from_ref(&theirs)).await;
     stage.server.delete_by("orders", "ttl").await;
 
     let repair = ["--repair", "--version-attribute", "version", "--verify", "--max-lag", "0"];
