@@ -214,7 +214,8 @@ async fn the_json_result_has_the_shape_of_the_contract() {
     let top = "job kind state units slaves scanned consumed estimated started_at updated_at ended_at errors";
     assert_eq!(names(&summary), expected(top));
     assert_eq!(names(&summary["units"]), expected("total queued running done failed"));
-    let slave = "table compared identical missing differing extra healed written deleted skipped failed";
+    let slave = "table compared identical missing differing extra healed written deleted skipped failed unstable \
+                 expired";
     assert_eq!(names(&summary["slaves"][0]), expected(slave));
     assert_eq!(names(&summary["consumed"]), expected("us-east-1:orders us-east-1:copy"));
     assert_eq!(names(&summary["consumed"][MASTER]), expected("read write"));
