@@ -109,10 +109,14 @@ impl SlaveTally {
 
     /// Counts one discrepancy of this kind.
     pub fn count_kind(&mut self, kind: Kind) {
+        *self.of_kind(kind) += 1;
+    }
+
+    fn of_kind(&mut self, kind: Kind) -> &mut u64 {
         match kind {
-            Kind::Missing => self.missing += 1,
-            Kind::Differing => self.differing += 1,
-            Kind::Extra => self.extra += 1,
+            Kind::Missing => &mut self.missing,
+            Kind::Differing => &mut self.differing,
+            Kind::Extra => &mut self.extra,
         }
     }
 
@@ -160,11 +164,7 @@ impl SlaveTally {
 
     /// Takes back a discrepancy that healed after it was counted.
     pub fn uncount(&mut self, kind: Kind) {
-        let count = match kind {
-            Kind::Missing => &mut self.missing,
-            Kind::Differing => &mut self.differing,
-            Kind::Extra => &mut self.extra,
-        };
+        let count = self.of_kind(kind);
         *count = count.saturating_sub(1);
         self.healed += 1;
         // An extra item is none of the master's that were compared.
@@ -173,11 +173,8 @@ impl SlaveTally {
 
     /// Counts a discrepancy as expired instead, when its time to live passed before its repair.
     pub fn expire(&mut self, kind: Kind) {
-        match kind {
-            Kind::Missing => self.missing = self.missing.saturating_sub(1),
-            Kind::Differing => self.differing = self.differing.saturating_sub(1),
-            Kind::Extra => self.extra = self.extra.saturating_sub(1),
-        }
+        let count = self.of_kind(kind);
+        *count = count.saturating_sub(1);
         self.expired += 1;
     }
 

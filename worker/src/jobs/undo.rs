@@ -88,8 +88,7 @@ async fn undo_all(
     mut told: impl FnMut(usize, &Key, Undone),
 ) -> Result<Ended, Stuck> {
     for segment in (0..job.manifest.total_segments).filter(|&segment| job.manifest.has(master_unit(segment))) {
-        let folders = Folders { job, units: job.manifest.passes().map(|pass| Unit { pass, segment }).collect() };
-        let known = folders.look().await?;
+        let known = Known::of(job, segment).await?;
         // Keys that were written once, as they come; the others wait until all of their writes are known.
         let mut written_again: HashMap<(usize, Key), Vec<(String, Step)>> = HashMap::new();
         for (unit, name) in &known.names {
@@ -124,13 +123,7 @@ fn master_unit(segment: u32) -> Unit {
     Unit { pass: Pass::Master, segment }
 }
 
-/// What was kept of one segment, in all passes.
-struct Folders<'a> {
-    job: &'a JobContext,
-    units: Vec<Unit>,
-}
-
-/// What there is to undo in a segment. It takes a few bytes for each write.
+/// What there is to undo in a segment, in all passes. It takes a few bytes for each write.
 struct Known {
     names: Vec<(Unit, String)>,
     refused: HashSet<String>,
@@ -138,35 +131,32 @@ struct Known {
     hasher: RandomState,
 }
 
-impl Folders<'_> {
-    async fn look(&self) -> Result<Known, Stuck> {
-        let (mut names, mut refused) = (Vec::new(), HashSet::new());
-        for &unit in &self.units {
-            names.extend(self.job.journal.kept(unit).await?.into_iter().map(|name| (unit, name)));
+impl Known {
+    async fn of(job: &JobContext, segment: u32) -> Result<Self, Stuck> {
+        let mut known =
+            Self { names: Vec::new(), refused: HashSet::new(), writes: HashMap::new(), hasher: RandomState::new() };
+        for unit in job.manifest.passes().map(|pass| Unit { pass, segment }) {
+            known.names.extend(job.journal.kept(unit).await?.into_iter().map(|name| (unit, name)));
         }
-        let mut known = Known { names, refused: HashSet::new(), writes: HashMap::new(), hasher: RandomState::new() };
-        let mut ids = Vec::new();
+        let mut writes = Vec::new();
         for (unit, name) in &known.names {
-            for kept in self.job.journal.kept_together(*unit, name).await? {
+            for kept in job.journal.kept_together(*unit, name).await? {
                 match kept {
-                    Kept::Refused(id) => drop(refused.insert(id)),
+                    Kept::Refused(id) => drop(known.refused.insert(id)),
                     Kept::Before(image) => {
                         let id = image.id.clone();
-                        let (slave, key, _) = parse(self.job, *unit, image)?;
-                        ids.push((id, known.place(slave, &key)));
+                        let (slave, key, _) = parse(job, *unit, image)?;
+                        writes.push((id, known.place(slave, &key)));
                     }
                 }
             }
         }
-        for (_, place) in ids.into_iter().filter(|(id, _)| !refused.contains(id)) {
+        for (_, place) in writes.into_iter().filter(|(id, _)| !known.refused.contains(id)) {
             *known.writes.entry(place).or_default() += 1;
         }
-        known.refused = refused;
         Ok(known)
     }
-}
 
-impl Known {
     fn place(&self, slave: usize, key: &Key) -> u64 {
         self.hasher.hash_one((slave, key))
     }
