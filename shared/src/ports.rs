@@ -6,6 +6,7 @@
 pub mod failure;
 pub mod objects;
 pub mod queue;
+pub mod stream;
 pub mod table;
 
 #[cfg(any(test, feature = "contract-tests"))]

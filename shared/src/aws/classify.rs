@@ -78,6 +78,8 @@ fn kind_of_answer(code: &str, status: u16) -> FailureKind {
             FailureKind::NotFound
         }
         "ConditionalCheckFailedException" | "PreconditionFailed" => FailureKind::Conflict,
+        "TrimmedDataAccessException" => FailureKind::Trimmed,
+        "ExpiredIteratorException" => FailureKind::Expired,
         "UnrecognizedClientException"
         | "UnrecognizedClient"
         | "InvalidClientTokenId"

@@ -82,6 +82,8 @@ fn is_for_good(kind: FailureKind) -> bool {
         | FailureKind::Throttled
         | FailureKind::HotKeys
         | FailureKind::Halted
+        | FailureKind::Trimmed
+        | FailureKind::Expired
         | FailureKind::Unavailable => false,
     }
 }

@@ -114,6 +114,8 @@ fn leave(gate: &Gate, entry: Entry<'_>, answer: &Answer<'_>) {
             | FailureKind::NotFound
             | FailureKind::Conflict
             | FailureKind::Halted
+            | FailureKind::Trimmed
+            | FailureKind::Expired
             | FailureKind::Denied
             | FailureKind::Invalid => entry.give_back(),
         },

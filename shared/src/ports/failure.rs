@@ -13,6 +13,10 @@ pub enum FailureKind {
     HotKeys,
     /// The work is to stop: nothing was sent, because there was no capacity left for it until then.
     Halted,
+    /// What was to be read is older than the stream keeps.
+    Trimmed,
+    /// What was held to go on with was held too long; it can be had anew.
+    Expired,
     /// The credentials do not allow it, or there are none.
     Denied,
     /// The request cannot succeed as it is.
@@ -44,6 +48,8 @@ impl Failure {
             FailureKind::NotFound
             | FailureKind::Conflict
             | FailureKind::Halted
+            | FailureKind::Trimmed
+            | FailureKind::Expired
             | FailureKind::Denied
             | FailureKind::Invalid => false,
         }
@@ -64,6 +70,11 @@ impl Failure {
                     .to_owned()
             }
             FailureKind::Halted => "take the job up again with `resume`".to_owned(),
+            FailureKind::Trimmed => {
+                "the stream keeps no older changes; compare the tables with `dynamend sync`, and repair what it finds"
+                    .to_owned()
+            }
+            FailureKind::Expired => "run the command again".to_owned(),
             FailureKind::Denied => format!(
                 "check the credentials (profile, role, expiry), and that they allow {operation} on {resource}; \
                  the README lists the permissions of each command"
