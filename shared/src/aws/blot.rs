@@ -26,7 +26,9 @@ pub(super) fn blotted(failure: Failure, write: &Write, condition: &Condition) ->
     }
     for term in &condition.terms {
         match term {
-            Term::Equals(_, value) | Term::LessOrAbsent(_, value) => of_value(value, &mut values),
+            Term::Equals(_, value) | Term::LessOrAbsent(_, value) | Term::AtMostOrAbsent(_, value) => {
+                of_value(value, &mut values)
+            }
             Term::Exists(_) | Term::NotExists(_) => {}
         }
     }

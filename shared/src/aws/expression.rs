@@ -35,8 +35,11 @@ impl Expression {
         let mut values = HashMap::new();
         let mut terms = Vec::with_capacity(condition.terms.len());
         for (n, term) in condition.terms.iter().enumerate() {
-            let (Term::Exists(name) | Term::NotExists(name) | Term::Equals(name, _) | Term::LessOrAbsent(name, _)) =
-                term;
+            let (Term::Exists(name)
+            | Term::NotExists(name)
+            | Term::Equals(name, _)
+            | Term::LessOrAbsent(name, _)
+            | Term::AtMostOrAbsent(name, _)) = term;
             names.insert(format!("#n{n}"), name.clone());
             terms.push(match term {
                 Term::Exists(_) => format!("attribute_exists(#n{n})"),
@@ -48,6 +51,10 @@ impl Expression {
                 Term::LessOrAbsent(_, value) => {
                     values.insert(format!(":v{n}"), value_to_sdk(value));
                     format!("(attribute_not_exists(#n{n}) OR #n{n} < :v{n})")
+                }
+                Term::AtMostOrAbsent(_, value) => {
+                    values.insert(format!(":v{n}"), value_to_sdk(value));
+                    format!("(attribute_not_exists(#n{n}) OR #n{n} <= :v{n})")
                 }
             });
         }

@@ -187,3 +187,6 @@ fn actor(record: &Json) -> Actor {
         _ => Actor::Client,
     }
 }
+
+#[cfg(test)]
+mod tests;

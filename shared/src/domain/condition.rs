@@ -22,6 +22,8 @@ pub enum Term {
     Equals(String, Value),
     /// The attribute is not there, or is less than this value and of its type.
     LessOrAbsent(String, Value),
+    /// The attribute is not there, or is at most this value and of its type.
+    AtMostOrAbsent(String, Value),
 }
 
 /// How much of what was seen a condition holds on to.
@@ -110,6 +112,9 @@ impl Condition {
             Term::NotExists(name) => value(name).is_none(),
             Term::Equals(name, expected) => value(name) == Some(expected),
             Term::LessOrAbsent(name, bound) => value(name).is_none_or(|value| is_less(value, bound)),
+            Term::AtMostOrAbsent(name, bound) => {
+                value(name).is_none_or(|value| is_less(value, bound) || value == bound)
+            }
         })
     }
 }
