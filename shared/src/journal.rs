@@ -7,7 +7,8 @@
 //!
 //! `folder` holds what concerns the whole job, `owned` what a worker does to its unit, `parts` the report lines,
 //! `objects` how its objects are encrypted, `location` how stores and manifests are addressed, `allowed` which of them
-//! a worker lets messages lead it to, `presence` how workers learn of each other, `undo` what repairs overwrite or
+//! a worker lets messages lead it to, `presence` how workers learn of each other, `shards` which shards it
+//! follows, `undo` what repairs overwrite or
 //! delete.
 
 mod allowed;
@@ -18,11 +19,12 @@ mod objects;
 mod owned;
 mod parts;
 mod presence;
+mod shards;
 mod undo;
 
 pub use allowed::{AllowedStores, NotAllowed};
 pub use failure::JournalError;
-pub use folder::{Journal, jobs_in};
+pub use folder::{Journal, Survey, jobs_in};
 pub use location::{BadLocation, StoreUrl, manifest_location};
 pub use owned::{Acquired, GivenUp, OwnedUnit, Step};
 pub use parts::{Begun, Intent, Packed};

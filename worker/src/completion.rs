@@ -1,15 +1,15 @@
 //! Noticing that a job's last unit has ended, without looking at every unit each time.
 
 use std::collections::HashMap;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::stream::TryStreamExt as _;
-use shared::domain::summary::{Fold, UnitView};
-use shared::domain::unit::Unit;
-use shared::journal::JournalError;
+use shared::domain::summary::{JobState, UnitView};
+use shared::domain::unit::{Pass, Unit};
+use shared::ports::queue::WorkQueue;
 
 use crate::context::JobContext;
+use crate::following;
+use crate::jobs::Stuck;
 
 /// What this worker knows of the ends of jobs.
 ///
@@ -48,8 +48,8 @@ impl Completion {
         self.lock().entry(url).or_default().ended = Some(job);
     }
 
-    /// Writes the job's summary if its last unit has ended. To be called after the message is out of hand.
-    pub(crate) async fn check(&self, manifest_url: &str) -> Result<(), JournalError> {
+    /// Writes the job's summary if its last unit has ended, and begins to follow its stream if its backfill has. To be called after the message is out of hand.
+    pub(crate) async fn check(&self, manifest_url: &str, queue: &dyn WorkQueue) -> Result<(), Stuck> {
         let (job, witness) = {
             let mut jobs = self.lock();
             let Some(known) = jobs.get_mut(manifest_url).filter(|known| known.running == 0) else { return Ok(()) };
@@ -61,25 +61,19 @@ impl Completion {
         {
             return Ok(());
         }
-        let mut fold = Fold::new(&job.manifest);
-        let mut unfinished = None;
-        let mut looks = pin!(job.journal.look(&job.manifest));
-        while let Some((unit, view)) = looks.try_next().await? {
-            if !has_ended(view.as_ref()) {
-                unfinished = Some(unit);
+        let survey = job.journal.survey(&job.manifest).await?;
+        match survey.unfinished {
+            // All segments have ended; what waits for that are the shards.
+            Some(Unit { pass: Pass::Stream, .. }) if survey.summary.units.failed == 0 => {
+                following::begin(&job.journal, &job.manifest, queue).await?;
             }
-            view.iter().for_each(|view| fold.add(view));
+            Some(unit) => self.lock().entry(job.manifest_url.clone()).or_default().witness = Some(unit),
+            None => {}
         }
-        match unfinished {
-            Some(unit) => {
-                self.lock().entry(job.manifest_url.clone()).or_default().witness = Some(unit);
-            }
-            None => {
-                self.lock().remove(&job.manifest_url);
-                let summary = fold.finish(&job.journal.control().await?);
-                job.journal.write_summary(&summary).await?;
-                tracing::info!(job = job.manifest.job, state = summary.state.name(), "job ended");
-            }
+        if matches!(survey.summary.state, JobState::Succeeded | JobState::Failed) {
+            self.lock().remove(&job.manifest_url);
+            job.journal.write_summary(&survey.summary).await?;
+            tracing::info!(job = job.manifest.job, state = survey.summary.state.name(), "job ended");
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::domain::unit::{Task, WorkMessage};
+use shared::domain::unit::{Task, Unit, WorkMessage};
 use shared::local::queue::LocalQueue;
 use shared::ports::failure::Failure;
 use shared::ports::queue::{Delivery, MAX_DELAY, MAX_MESSAGES_PER_BATCH, WorkQueue};
@@ -48,6 +48,9 @@ const AFTER_A_FAILURE: Duration = Duration::from_secs(2);
 const BAD_MESSAGE_DELAY: Duration = Duration::from_secs(1);
 const BAD_MESSAGE_DELAY_WITHOUT_DEAD_LETTERS: Duration = Duration::from_secs(300);
 
+/// How long a shard waits for another worker when this one follows as many as it may.
+const SHARD_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
 /// When the worker exits by itself.
 #[derive(Clone)]
 pub enum Drain {
@@ -73,6 +76,8 @@ pub enum DeadLetters {
 pub struct Settings {
     /// Segments at once.
     pub concurrency: usize,
+    /// Shards followed at once, beside the segments: they wait for changes most of their time.
+    pub shards: usize,
     /// Visibility of messages and lease of units.
     pub lease: Duration,
     /// Time for the work in hand when the worker is asked to stop.
@@ -100,7 +105,8 @@ pub async fn consume(
     let places = Arc::new(Semaphore::new(settings.concurrency.max(1)));
     let completion = Arc::new(Completion::default());
     let executor = Executor { jobs, queue: Arc::clone(&queue), lease: settings.lease, stop: stop.clone() };
-    let hand = Arc::new(Hand { executor, completion, dead_letters: settings.dead_letters });
+    let shards = Arc::new(Semaphore::new(settings.shards.max(1)));
+    let hand = Arc::new(Hand { executor, completion, dead_letters: settings.dead_letters, shards });
     let mut work = JoinSet::new();
     let received = receive_loop(&*queue, &settings, &stop, &places, &mut work, &hand).await;
     if received.is_err() {
@@ -167,8 +173,7 @@ async fn receive_loop(
                     let place = free.pop();
                     let hand = Arc::clone(hand);
                     work.spawn(async move {
-                        let _place = place;
-                        hand.handle(delivery).await;
+                        hand.handle(delivery, place).await;
                     });
                 }
             }
@@ -226,7 +231,11 @@ fn report_panic(ended: Result<(), tokio::task::JoinError>) {
 
 /// The trace of one message's work.
 fn span_of(message: &WorkMessage) -> tracing::Span {
-    let Task::Scan { pass, segment, total_segments } = message.unit;
+    let Unit { pass, segment } = message.work_unit();
+    let total_segments = match message.unit {
+        Task::Scan { total_segments, .. } => Some(total_segments),
+        Task::Shard { .. } => None,
+    };
     tracing::info_span!(
         "process",
         { field::QUEUE_OPERATION } = "process",
@@ -242,16 +251,25 @@ struct Hand {
     executor: Executor,
     completion: Arc<Completion>,
     dead_letters: DeadLetters,
+    shards: Arc<Semaphore>,
 }
 
 impl Hand {
-    async fn handle(&self, delivery: Delivery) {
+    async fn handle(&self, delivery: Delivery, place: Option<OwnedSemaphorePermit>) {
         let message = match WorkMessage::parse(&delivery.body) {
             Ok(message) => message,
             Err(error) => {
                 tracing::error!(%error, receive_count = delivery.receive_count, "a message cannot be understood; it is left for the dead-letter queue");
                 return self.settle(&delivery, Ending::DeadLetter).await;
             }
+        };
+        let _place = match message.unit {
+            Task::Scan { .. } => place,
+            // It takes a place among the shards instead of one of a segment's.
+            Task::Shard { .. } => match Arc::clone(&self.shards).try_acquire_owned() {
+                Ok(place) => Some(place),
+                Err(_) => return self.settle(&delivery, Ending::Successor(SHARD_AGAIN_AFTER)).await,
+            },
         };
         let running = self.completion.running(&message.manifest);
         let work = self.executor.execute(&message, &delivery).instrument(span_of(&message));
@@ -260,7 +278,7 @@ impl Hand {
             self.completion.unit_ended(job);
         }
         drop(running);
-        let ending = match self.completion.check(&message.manifest).await {
+        let ending = match self.completion.check(&message.manifest, &*self.executor.queue).await {
             Ok(()) => ending,
             Err(error) => {
                 tracing::warn!(job = message.job, %error, "the summary could not be written");

@@ -3,16 +3,21 @@
 use std::sync::Arc;
 
 use shared::domain::compare::{Ignore, differing_paths};
+use shared::domain::follow::FollowRules;
 use shared::domain::job::Manifest;
 use shared::domain::mend::Rules;
 use shared::domain::value::Item;
 use shared::journal::{AllowedStores, BadLocation, Journal, JournalError, NotAllowed, manifest_location};
 use shared::pacing::{Meter, Pacer};
 use shared::ports::failure::Failure;
+use shared::ports::stream::ChangeStream;
 use shared::ports::table::{Readiness, Table};
 use shared::retry::RetryPolicy;
 
-use crate::environment::Environment;
+use crate::apply::Targets;
+use crate::backup::ItemObjects;
+use crate::environment::{Environment, Followed};
+use crate::following::Following;
 use crate::hooks::Hooks;
 
 /// Jobs kept open at once, beside those that are worked on; of the others, the one that was opened first goes first.
@@ -42,6 +47,12 @@ pub struct JobContext {
     pub meter: Arc<Meter>,
     /// Holds this worker's part of the job to the job's limits.
     pub pacer: Pacer,
+    /// The master's stream of changes, if the job follows one.
+    pub stream: Option<Arc<dyn ChangeStream>>,
+    /// Where items are kept as objects, if the job does that.
+    pub backup: Option<ItemObjects>,
+    /// What the shards that are followed here share.
+    pub following: Following,
 }
 
 /// Why a job cannot be worked on.
@@ -106,6 +117,37 @@ impl JobContext {
     #[must_use]
     pub fn differing(&self, master: &Item, slave: &Item) -> Vec<String> {
         self.hooks.differing(master, slave).unwrap_or_else(|| differing_paths(master, slave, &self.ignore))
+    }
+
+    /// Where copies and changes go.
+    #[must_use]
+    pub fn targets(&self) -> Targets {
+        let replicate = self.manifest.replicate.as_ref();
+        Targets {
+            master: Arc::clone(&self.tables[0]),
+            slaves: self.labels.iter().cloned().zip(self.tables.iter().cloned()).skip(1).collect(),
+            backup: self.backup.clone(),
+            rules: FollowRules {
+                schema: self.manifest.key_schema.clone(),
+                version_attribute: self.manifest.sync.version_attribute.clone(),
+                origin_attribute: replicate.and_then(|replicate| replicate.origin_attribute.clone()),
+            },
+            retry: self.retry,
+        }
+    }
+
+    /// Opens the stream that the job follows, and the store that it backs items up to.
+    async fn open_stream(&mut self, environment: &Environment) -> Result<(), CannotOpen> {
+        let Some(replicate) = &self.manifest.replicate else { return Ok(()) };
+        let schema = self.manifest.key_schema.clone();
+        let source = replicate.source.clone();
+        if let Some(backup) = &replicate.backup {
+            let store = environment.store(&backup.parse()?).await?;
+            self.backup = Some(ItemObjects::new(store, self.manifest.master.table.name(), schema.clone()));
+        }
+        let followed = Followed { source, side: self.manifest.master.clone(), schema };
+        self.stream = Some(environment.stream(followed).await?);
+        Ok(())
     }
 
     /// Opens the tables and makes sure that they still are what the manifest says.
@@ -204,6 +246,9 @@ impl OpenJobs {
             tables: Vec::new(),
             hooks: Arc::clone(&self.hooks),
             meter: Arc::clone(&self.meter),
+            stream: None,
+            backup: None,
+            following: Following::default(),
         })
     }
 
@@ -220,6 +265,7 @@ impl OpenJobs {
         }
         let mut context = self.open_folder(job, manifest_url).await?;
         context.open_tables(&self.environment).await?;
+        context.open_stream(&self.environment).await?;
         let context = Arc::new(context);
         // One that is worked on and opened a second time would be held to its limits twice, as if by two workers.
         let mut evicted = Vec::new();

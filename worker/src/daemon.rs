@@ -37,6 +37,9 @@ struct Flags {
     /// Segments worked on at once [default: twice the cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     concurrency: Option<u16>,
+    /// Shards of streams followed at once, beside the segments
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    shards: u16,
     /// Exit when the queue stays empty
     #[arg(long)]
     drain: bool,
@@ -135,6 +138,7 @@ async fn work(flags: Flags) -> Result<(), Failure> {
     };
     let settings = Settings {
         concurrency: flags.concurrency.map_or_else(default_concurrency, usize::from),
+        shards: flags.shards.into(),
         lease: Duration::from_secs(flags.lease.into()),
         grace: Duration::from_secs(flags.shutdown_grace.into()),
         drain: if flags.drain { Drain::WhenEmpty } else { Drain::Never },

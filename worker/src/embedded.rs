@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 use crate::consume::{DeadLetters, Drain, Settings, consume};
 use crate::context::OpenJobs;
 use crate::environment::Environment;
+use crate::following;
 use crate::hooks::{Hooks, NoHooks};
+use crate::jobs::Stuck;
 use crate::plan::{CannotPlan, SyncRequest, plan};
 
 /// Lease of a unit inside one process: how long a job that was killed stays locked to its next `resume`.
@@ -28,6 +30,9 @@ const MAX_RECEIVES: u32 = 2;
 
 /// Messages in the in-process queue at once; a million segments must not be held in memory as messages.
 const UNITS_AT_ONCE: usize = 10_000;
+
+/// Shards followed at once: all of them, because nobody else follows the others.
+const SHARDS_AT_ONCE: usize = 100_000;
 
 /// Why a job in this process could not be carried out.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -41,6 +46,15 @@ pub enum CannotRun {
     /// A table or the store failed.
     #[error(transparent)]
     Port(#[from] Failure),
+}
+
+impl From<Stuck> for CannotRun {
+    fn from(stuck: Stuck) -> Self {
+        match stuck {
+            Stuck::Port(failure) => failure.into(),
+            Stuck::Journal(error) => error.into(),
+        }
+    }
 }
 
 /// How a job is carried out in this process.
@@ -94,14 +108,20 @@ impl Embedded {
     pub async fn work(self, journal: &Journal, manifest: &Manifest, units: Vec<Unit>) -> Result<Summary, CannotRun> {
         let url = journal.manifest_url();
         let jobs = Arc::new(OpenJobs::new(self.environment, self.hooks, self.meter));
-        for units in units.chunks(UNITS_AT_ONCE) {
+        let mut chunks: Vec<&[Unit]> = units.chunks(UNITS_AT_ONCE).collect();
+        if chunks.is_empty() && manifest.replicate.is_some() {
+            chunks.push(&[]);
+        }
+        for units in chunks {
             let queue = Arc::new(LocalQueue::new(MAX_RECEIVES));
             for batch in units.chunks(MAX_MESSAGES_PER_BATCH) {
                 let bodies = batch.iter().map(|&unit| manifest.message(&url, unit).to_body()).collect();
                 retry::send_all(&*queue, RetryPolicy::default(), bodies, Duration::ZERO).await?;
             }
+            following::hand_out(journal, manifest, &*queue).await?;
             let settings = Settings {
                 concurrency: self.concurrency,
+                shards: SHARDS_AT_ONCE,
                 lease: LEASE,
                 grace: self.grace,
                 drain: Drain::WhenIdle(Arc::clone(&queue)),

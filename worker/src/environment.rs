@@ -1,4 +1,4 @@
-//! How a worker reaches tables and stores: two openers, built once per mode and nowhere else.
+//! How a worker reaches tables, their streams, and stores: openers, built once per mode and nowhere else.
 
 use std::sync::Arc;
 
@@ -6,11 +6,13 @@ use futures::future::BoxFuture;
 use shared::aws::clients::Clients;
 use shared::aws::dynamodb::DynamoTable;
 use shared::aws::s3::S3Store;
-use shared::domain::job::Side;
+use shared::domain::job::{Side, StreamSource};
+use shared::domain::key::KeySchema;
 use shared::journal::StoreUrl;
 use shared::local::directory::DirectoryStore;
-use shared::ports::failure::Failure;
+use shared::ports::failure::{Failure, FailureKind};
 use shared::ports::objects::ObjectStore;
+use shared::ports::stream::ChangeStream;
 use shared::ports::table::Table;
 
 type Opened<T> = BoxFuture<'static, Result<Arc<T>, Failure>>;
@@ -20,6 +22,18 @@ type Opener<A, T> = Box<dyn Fn(A) -> Opened<T> + Send + Sync>;
 pub struct Environment {
     open_table: Opener<Side, dyn Table>,
     open_store: Opener<StoreUrl, dyn ObjectStore>,
+    open_stream: Opener<Followed, dyn ChangeStream>,
+}
+
+/// A stream, the table that it tells of, and that table's key.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// The stream.
+    pub source: StreamSource,
+    /// The table.
+    pub side: Side,
+    /// Its key schema.
+    pub schema: KeySchema,
 }
 
 impl Environment {
@@ -28,7 +42,25 @@ impl Environment {
         open_table: impl Fn(Side) -> Opened<dyn Table> + Send + Sync + 'static,
         open_store: impl Fn(StoreUrl) -> Opened<dyn ObjectStore> + Send + Sync + 'static,
     ) -> Self {
-        Self { open_table: Box::new(open_table), open_store: Box::new(open_store) }
+        let no_streams = |followed: Followed| {
+            let failure = Failure {
+                kind: FailureKind::Invalid,
+                operation: "DescribeStream",
+                resource: followed.source.arn().to_owned(),
+                message: "no stream can be reached from here".to_owned(),
+            };
+            Box::pin(std::future::ready(Err(failure))) as Opened<dyn ChangeStream>
+        };
+        Self { open_table: Box::new(open_table), open_store: Box::new(open_store), open_stream: Box::new(no_streams) }
+    }
+
+    /// The same, in which streams can be reached too.
+    #[must_use]
+    pub fn with_streams(
+        self,
+        open_stream: impl Fn(Followed) -> Opened<dyn ChangeStream> + Send + Sync + 'static,
+    ) -> Self {
+        Self { open_stream: Box::new(open_stream), ..self }
     }
 
     /// Real tables, and stores on S3 or in a directory.
@@ -61,6 +93,14 @@ impl Environment {
     /// When its credentials cannot be had.
     pub async fn table(&self, side: &Side) -> Result<Arc<dyn Table>, Failure> {
         (self.open_table)(side.clone()).await
+    }
+
+    /// Opens a stream.
+    ///
+    /// # Errors
+    /// When its credentials cannot be had.
+    pub async fn stream(&self, followed: Followed) -> Result<Arc<dyn ChangeStream>, Failure> {
+        (self.open_stream)(followed).await
     }
 
     /// Opens a store.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use shared::domain::control::{Control, Wish};
 use shared::domain::key::Key;
-use shared::domain::unit::{Unit, WorkMessage};
+use shared::domain::shards::Stage;
+use shared::domain::unit::{Pass, Unit, WorkMessage};
 use shared::journal::{Acquired, GivenUp, JournalError, OwnedUnit};
 use shared::ports::failure::{Failure, FailureKind};
 use shared::ports::queue::{Delivery, MAX_DELAY, WorkQueue};
@@ -14,7 +15,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{CannotOpen, JobContext, OpenJobs};
-use crate::jobs::sync::{self, Ended, Stuck};
+use crate::following;
+use crate::jobs::{self, Ended, Stuck};
 
 /// How often a running unit looks what is asked of its job.
 const LOOK_AT_WISH_EVERY: Duration = Duration::from_secs(5);
@@ -59,6 +61,13 @@ enum Hold {
     /// The store did not answer; the lease goes on meanwhile.
     Unsure,
     Lost,
+}
+
+/// Whether a unit may be taken up.
+enum Turn {
+    Come,
+    Later,
+    Never,
 }
 
 /// What one execution needs beside its message.
@@ -114,15 +123,26 @@ impl Executor {
             return Ending::DeadLetter.into();
         }
         match job.journal.control().await {
-            Ok(control) if control.wish == Wish::Run => heed(job, &control),
+            Ok(control) if control.wish.goes_on() => heed(job, &control),
             Ok(_) => return Ending::Settle.into(),
+            Err(error) => return self.journal_failed(unit, &error).into(),
+        }
+        match self.is_its_turn(job, unit).await {
+            Ok(Turn::Come) => {}
+            // It is sent again when its turn has come.
+            Ok(Turn::Later) => return Ending::Settle.into(),
+            Ok(Turn::Never) => {
+                tracing::error!(job = message.job, %unit, "the job has no such shard");
+                return Ending::DeadLetter.into();
+            }
             Err(error) => return self.journal_failed(unit, &error).into(),
         }
         let start = message.start.get(&job.labels[unit.pass.scanned_table()]);
         let owner = format!("{:016x}", rand::random::<u64>());
         match job.journal.acquire(unit, job.manifest.slaves.len(), start, &owner, self.lease).await {
             Ok(Acquired::Owned(owned)) => self.work(job, &owned, unit, delivery).await,
-            Ok(Acquired::Done) => Executed { ending: Ending::Settle, ended: Some(Arc::clone(job)) },
+            // Whoever ended it may have died before it handed out what comes next.
+            Ok(Acquired::Done) => self.ended(job, unit).await,
             Ok(Acquired::Failed) => Executed { ending: Ending::DeadLetter, ended: Some(Arc::clone(job)) },
             Ok(Acquired::Busy(left)) => {
                 tracing::debug!(%unit, ?left, "another worker has the unit");
@@ -130,6 +150,34 @@ impl Executor {
             }
             Err(error) => self.journal_failed(unit, &error).into(),
         }
+    }
+
+    /// A unit is done: what waits for it is handed out before its message goes.
+    async fn ended(&self, job: &Arc<JobContext>, unit: Unit) -> Executed {
+        match following::go_on_after(job, unit, &*self.queue).await {
+            Ok(()) => Executed { ending: Ending::Settle, ended: Some(Arc::clone(job)) },
+            Err(error) => {
+                tracing::error!(job = job.manifest.job, %unit, %error, "the shards that come next could not be handed out");
+                ending_of(error.may_pass()).into()
+            }
+        }
+    }
+
+    /// Whether a shard's turn has come; a message that says so before is none of ours.
+    async fn is_its_turn(&self, job: &JobContext, unit: Unit) -> Result<Turn, JournalError> {
+        if unit.pass != Pass::Stream {
+            return Ok(Turn::Come);
+        }
+        let shards = job.journal.shards_of(&job.manifest).await?;
+        let stage = shards.as_ref().and_then(|shards| shards.get(unit.segment)).map(|shard| shard.stage);
+        Ok(match stage {
+            None => Turn::Never,
+            Some(Stage::Waiting) if shards.is_some_and(|shards| shards.available().contains(&unit.segment)) => {
+                Turn::Come
+            }
+            Some(Stage::Waiting) => Turn::Later,
+            Some(Stage::HandedOut | Stage::Ended) => Turn::Come,
+        })
     }
 
     /// Whether the unit may begin where the message says. What is no key would be committed as the unit's position,
@@ -181,7 +229,7 @@ impl Executor {
         let started = Instant::now();
         let running = job.pacer.begin();
         let result = tokio::select! {
-            result = sync::run(job, owned, &halt) => result,
+            result = jobs::run(job, owned, unit, &*self.queue, &halt) => result,
             () = self.keep(job, owned, unit, delivery, &halt) => Err(JournalError::Lost { unit }.into()),
             () = self.refuse_to_wait(job) => Err(JournalError::Lost { unit }.into()),
         };
@@ -191,7 +239,7 @@ impl Executor {
             Ok(Ended::Done) => {
                 tracing::info!(job = job.manifest.job, %unit, seconds, "unit done");
                 job.meter.add_ended_unit();
-                Executed { ending: Ending::Settle, ended: Some(Arc::clone(job)) }
+                self.ended(job, unit).await
             }
             Ok(Ended::Stopped) => self.give_back(job, owned, unit).await.into(),
             Err(Stuck::Port(failure)) if failure.kind == FailureKind::Halted => {
@@ -232,7 +280,7 @@ impl Executor {
             tracing::warn!(job = job.manifest.job, %error, "the other workers could not be told to stop");
         }
         let released = owned.release().await;
-        let is_to_run = job.journal.control().await.map_or(true, |control| control.wish == Wish::Run);
+        let is_to_run = job.journal.control().await.map_or(true, |control| control.wish.goes_on());
         match (released, is_to_run) {
             (Err(error), _) => self.journal_failed(unit, &error),
             (Ok(()), false) => Ending::Settle,
@@ -274,7 +322,7 @@ impl Executor {
             if let Some(control) = &control {
                 heed(job, control);
             }
-            if taken.elapsed() >= LONGEST_HOLD || control.is_some_and(|control| control.wish != Wish::Run) {
+            if taken.elapsed() >= LONGEST_HOLD || control.is_some_and(|control| !control.wish.goes_on()) {
                 halt.cancel();
             }
         }
@@ -340,7 +388,8 @@ impl Executor {
 /// Holds this worker's part of the job to what is asked of it now.
 fn heed(job: &JobContext, control: &Control) {
     job.pacer.limit(job.manifest.limits_now(control));
-    job.pacer.halt(control.wish != Wish::Run);
+    job.pacer.halt(!control.wish.goes_on());
+    job.following.heed(control.wish);
 }
 
 /// What becomes of a message whose failure could not be written down.

@@ -3,11 +3,14 @@
 //! - [`consume`]: the loop: receive, execute, settle, stop in good order.
 //! - [`execute`]: one message from receipt to its ending; the lease.
 //! - [`jobs`]: the kinds of work.
+//! - [`apply`]: changes onto the slaves. [`following`]: a stream's shards. [`backup`]: items as objects.
 //! - [`context`], [`environment`]: what a worker keeps of a job, and how it reaches tables and stores.
 //! - [`plan`]: from a request to a job's manifest.
 //! - [`embedded`]: a whole job in one process, and the way to use dynamend as a library, with [`hooks`].
 //! - [`daemon`]: the program `dynamend-worker`.
 
+pub mod apply;
+pub mod backup;
 mod completion;
 pub mod consume;
 pub mod context;
@@ -15,8 +18,11 @@ pub mod daemon;
 pub mod embedded;
 pub mod environment;
 pub mod execute;
+pub mod following;
 pub mod hooks;
 pub mod jobs;
 pub mod plan;
+mod polling;
+mod rejects;
 
 pub use daemon::main;

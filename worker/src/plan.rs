@@ -236,6 +236,8 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
         encryption,
         limits,
         sync: settings,
+        backfill: None,
+        replicate: None,
     };
     manifest.check()?;
     Ok(manifest)

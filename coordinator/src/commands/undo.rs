@@ -9,7 +9,7 @@ use shared::pacing::Meter;
 use tokio_util::sync::CancellationToken;
 use worker::context::OpenJobs;
 use worker::hooks::NoHooks;
-use worker::jobs::sync::Stuck;
+use worker::jobs::Stuck;
 use worker::jobs::undo::{Counts, Ended, Undone, undo};
 
 use crate::cli::{OutputFormat, UndoArgs};

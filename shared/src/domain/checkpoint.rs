@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::position::ShardPosition;
 use super::tally::Tally;
 use super::unit::Unit;
 
@@ -32,6 +33,8 @@ pub enum Position {
     End,
     /// In a paired scan, by slave.
     Paired(Vec<Lane>),
+    /// In a shard of a stream.
+    Shard(ShardPosition),
 }
 
 /// How far one table's scan is decided *and* written.
@@ -111,6 +114,9 @@ pub struct Checkpoint {
     pub tally: Tally,
     /// Names of the report parts that count, in the unit's folder.
     pub parts: Vec<String>,
+    /// Names of the lists of changes that could not be applied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<String>,
     /// Name of the list of repairs that were decided and counted, and may or may not have been made.
     ///
     /// It is committed before the first of them is made, so that a repair survives in the report even when the worker
@@ -141,6 +147,7 @@ impl Checkpoint {
             position: Position::Start,
             tally: Tally::zero(slaves),
             parts: Vec::new(),
+            rejected: Vec::new(),
             pending: None,
             attempts: 0,
             failures: 0,

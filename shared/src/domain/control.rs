@@ -20,6 +20,19 @@ pub enum Wish {
     Pause,
     /// Stop, because the budget is spent; asked for by the workers themselves.
     Spent,
+    /// End where the changes have been caught up with; asked for by the workers themselves.
+    Finish,
+}
+
+impl Wish {
+    /// Whether work goes on.
+    #[must_use]
+    pub fn goes_on(self) -> bool {
+        match self {
+            Self::Run | Self::Finish => true,
+            Self::Cancel | Self::Pause | Self::Spent => false,
+        }
+    }
 }
 
 /// A wish, and limits that win over the manifest's.

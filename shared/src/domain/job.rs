@@ -12,6 +12,7 @@ use super::decide::Policy;
 use super::encryption::Encryption;
 use super::key::KeySchema;
 use super::limits::Limits;
+use super::overlap::Order;
 use super::sample::Sample;
 use super::segment::{SegmentSet, strided};
 use super::table_ref::TableRef;
@@ -92,6 +93,90 @@ pub fn labels<'a>(sides: impl IntoIterator<Item = &'a Side>) -> Vec<String> {
 pub enum JobKind {
     /// Compares, and repairs what the policy allows.
     Sync,
+    /// Copies the master's items to the slaves, without reading the slaves.
+    Backfill,
+    /// Follows the master's changes, if asked after a backfill.
+    Replicate,
+}
+
+/// What a backfill does about an item that a slave has already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Existing {
+    /// It is overwritten.
+    #[default]
+    Overwrite,
+    /// It stays.
+    Keep,
+}
+
+/// The settings of a backfill.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackfillSettings {
+    /// What is done about an item that a slave has already.
+    pub existing: Existing,
+}
+
+/// The stream that tells of a table's changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum StreamSource {
+    /// The table's own, DynamoDB Streams.
+    DynamoDb {
+        /// The ARN of the stream.
+        arn: String,
+    },
+    /// A Kinesis data stream.
+    Kinesis {
+        /// Its ARN.
+        arn: String,
+    },
+}
+
+impl StreamSource {
+    /// The ARN.
+    #[must_use]
+    pub fn arn(&self) -> &str {
+        match self {
+            Self::DynamoDb { arn } | Self::Kinesis { arn } => arn,
+        }
+    }
+
+    /// In what order it tells of the changes of one item.
+    #[must_use]
+    pub fn order(&self) -> Order {
+        match self {
+            Self::DynamoDb { .. } => Order::ByItem,
+            Self::Kinesis { .. } => Order::ByTime,
+        }
+    }
+}
+
+/// When a replication ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ends {
+    /// When the stream does.
+    #[default]
+    WithTheStream,
+    /// When all shards are less than this many milliseconds behind at the same time.
+    CaughtUp(u64),
+}
+
+/// The settings of a replication.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicateSettings {
+    /// Where the changes come from.
+    pub source: StreamSource,
+    /// When it ends.
+    #[serde(default)]
+    pub ends: Ends,
+    /// The attribute that tells whose write it was, where two tables follow each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin_attribute: Option<String>,
+    /// The store in which each item is kept as an object of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<String>,
 }
 
 /// How a slave is held against the master.
@@ -311,8 +396,14 @@ pub struct Manifest {
     /// What it may take; a later `limit` wins over it.
     #[serde(default, skip_serializing_if = "Limits::is_none")]
     pub limits: Limits,
-    /// The settings.
+    /// The settings of the comparison; a backfill and a replication take from it how tables are read.
     pub sync: SyncSettings,
+    /// The settings of a backfill, if the job makes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<BackfillSettings>,
+    /// The settings of a replication, if the job follows changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicate: Option<ReplicateSettings>,
 }
 
 impl Manifest {
@@ -341,13 +432,17 @@ impl Manifest {
 
     /// The passes that the job makes over the tables. A paired scan finds extra items in the master's own pass.
     pub fn passes(&self) -> impl Iterator<Item = Pass> {
-        let seeks_extra = self.sync.policy.seeks_extra();
+        let scans = match self.kind {
+            JobKind::Sync | JobKind::Backfill => true,
+            JobKind::Replicate => self.backfill.is_some(),
+        };
+        let seeks_extra = self.kind == JobKind::Sync && self.sync.policy.seeks_extra();
         let lookups =
             (0..self.slaves.len()).filter(move |&slave| seeks_extra && self.strategy(slave) == Strategy::Lookup);
-        std::iter::once(Pass::Master).chain(lookups.map(Pass::Slave))
+        scans.then_some(Pass::Master).into_iter().chain(lookups.map(Pass::Slave))
     }
 
-    /// All units of work, in the order in which they are handed out.
+    /// All units of work in segments, in the order in which they are handed out. Those in shards are in `shards.json`.
     pub fn units(&self) -> impl Iterator<Item = Unit> {
         self.passes().flat_map(|pass| {
             strided(self.total_segments)
@@ -356,36 +451,48 @@ impl Manifest {
         })
     }
 
-    /// How many units of work there are.
+    /// How many units of work in segments there are.
     #[must_use]
     pub fn unit_count(&self) -> usize {
         let segments = (0..self.total_segments).filter(|&segment| self.does(segment)).count();
         segments * self.passes().count()
     }
 
-    /// Whether the job has this unit.
+    /// Whether the job has this unit, as far as the manifest tells: which shards there are is in `shards.json`.
     #[must_use]
     pub fn has(&self, unit: Unit) -> bool {
+        if unit.pass == Pass::Stream {
+            return self.replicate.is_some();
+        }
         unit.segment < self.total_segments && self.does(unit.segment) && self.passes().any(|pass| pass == unit.pass)
     }
 
     /// Whether a message asks for a unit of this job, cut as this job is.
     #[must_use]
     pub fn admits(&self, message: &WorkMessage) -> bool {
-        let Task::Scan { total_segments, .. } = message.unit;
-        total_segments == self.total_segments && self.has(message.work_unit())
+        let cut_alike = match message.unit {
+            Task::Scan { total_segments, .. } => total_segments == self.total_segments,
+            Task::Shard { .. } => true,
+        };
+        cut_alike && self.has(message.work_unit())
     }
 
     /// The message that asks for a unit.
     #[must_use]
     pub fn message(&self, manifest_url: &str, unit: Unit) -> WorkMessage {
-        let label = self.labels().swap_remove(unit.pass.scanned_table());
-        let start = self.starting_keys.get(&unit.segment).map(|key| (label, key.clone()));
+        let (task, start) = match unit.pass {
+            Pass::Stream => (Task::Shard { shard: unit.segment }, None),
+            pass @ (Pass::Master | Pass::Slave(_)) => {
+                let label = self.labels().swap_remove(pass.scanned_table());
+                let start = self.starting_keys.get(&unit.segment).map(|key| (label, key.clone()));
+                (Task::Scan { pass, segment: unit.segment, total_segments: self.total_segments }, start)
+            }
+        };
         WorkMessage {
             version: MESSAGE_VERSION,
             job: self.job.clone(),
             manifest: manifest_url.to_owned(),
-            unit: Task::Scan { pass: unit.pass, segment: unit.segment, total_segments: self.total_segments },
+            unit: task,
             start: start.into_iter().collect(),
         }
     }

@@ -1,6 +1,6 @@
 //! What must hold of a manifest beyond its form, so that no number in it can lead whoever reads it astray.
 
-use super::job::{Confirm, MAX_KEYS_PER_GET, Manifest};
+use super::job::{Confirm, JobKind, MAX_KEYS_PER_GET, Manifest};
 use super::job_id::{BadJobId, check_job_id};
 use super::limits::BadLimits;
 use super::segment::{MAX_SEGMENTS, SegmentSet};
@@ -37,6 +37,9 @@ pub enum BadManifest {
         /// What it could be.
         bounds: String,
     },
+    /// It has the settings of another kind of job.
+    #[error("it has the settings of another kind of job")]
+    OtherKind,
     /// Its limits are beyond theirs.
     #[error(transparent)]
     Limits(#[from] BadLimits),
@@ -54,12 +57,23 @@ impl Manifest {
         let highest = self.only_segments.as_ref().map_or(0, SegmentSet::highest);
         let last_start = self.starting_keys.keys().max().copied().unwrap_or(0);
         let settings = &self.sync;
+        // A backup is a slave of its own kind.
+        let is_backed_up = self.replicate.as_ref().is_some_and(|replicate| replicate.backup.is_some());
+        let least_slaves = u64::from(!is_backed_up);
+        let fits = match self.kind {
+            JobKind::Sync => self.backfill.is_none() && self.replicate.is_none(),
+            JobKind::Backfill => self.backfill.is_some() && self.replicate.is_none(),
+            JobKind::Replicate => self.replicate.is_some(),
+        };
+        if !fits {
+            return Err(BadManifest::OtherKind);
+        }
         let confirm_delay = match settings.confirm {
             Confirm::AfterMillis(delay) => delay,
             Confirm::Never => 0,
         };
         for (name, value, least, most) in [
-            ("slaves", slaves, 1, MAX_SLAVES as u64),
+            ("slaves", slaves, least_slaves, MAX_SLAVES as u64),
             ("total_segments", self.total_segments.into(), 1, MAX_SEGMENTS.into()),
             ("only_segments", highest.into(), 0, last_segment),
             ("starting_keys", last_start.into(), 0, last_segment),
@@ -127,6 +141,9 @@ mod tests {
         for (pointer, value, word) in [
             ("/job", json!("../x"), "no id of a job"),
             ("/job", json!(""), "no id of a job"),
+            ("/kind", json!("backfill"), "another kind"),
+            ("/kind", json!("replicate"), "another kind"),
+            ("/backfill", json!({ "existing": "keep" }), "another kind"),
             ("/slaves", json!([]), "`slaves`"),
             ("/slaves", json!(vec![json!({ "table": "us-east-1:copy" }); MAX_SLAVES + 1]), "`slaves`"),
             ("/total_segments", json!(0), "`total_segments`"),

@@ -45,8 +45,8 @@ pub enum Order {
 /// What the slave holds of one item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
-    /// What the master had at this time.
-    Read(i64),
+    /// What the master had at some time between these.
+    Read { from_ms: i64, by_ms: i64 },
     /// What it was after a change of this time.
     Image(Created),
 }
@@ -66,7 +66,7 @@ impl Known {
     /// Changes from here on are later than what is known.
     fn until_ms(self) -> i64 {
         match self {
-            Self::Read(at_ms) => at_ms.saturating_add(SKEW_MS),
+            Self::Read { by_ms, .. } => by_ms.saturating_add(SKEW_MS),
             Self::Image(created) => created.until_ms,
         }
     }
@@ -86,11 +86,17 @@ impl Overlap {
         self.in_doubt_until_ms
     }
 
+    /// What would be in doubt if nothing of this were known: what whoever goes on from here has to begin with.
+    #[must_use]
+    pub fn in_doubt_if_forgotten_ms(&self) -> i64 {
+        self.known.values().map(|known| known.until_ms()).fold(self.in_doubt_until_ms, i64::max)
+    }
+
     /// What a record about this key is good for.
     #[must_use]
     pub fn trust(&self, key: &Key, created: Created) -> Trust {
         match self.known.get(&self.place(key)) {
-            Some(Known::Read(at_ms)) if created.until_ms.saturating_add(SKEW_MS) <= *at_ms => Trust::Known,
+            Some(Known::Read { from_ms, .. }) if created.until_ms.saturating_add(SKEW_MS) <= *from_ms => Trust::Known,
             Some(Known::Image(image)) if created.until_ms <= image.from_ms => Trust::Known,
             Some(known) if created.from_ms >= known.until_ms() => Trust::Word,
             Some(_) => Trust::Reread,
@@ -99,9 +105,9 @@ impl Overlap {
         }
     }
 
-    /// The slave has what the master had at this time; `at_ms` is when the master was asked.
-    pub fn read(&mut self, key: &Key, at_ms: i64) {
-        self.note(key, Known::Read(at_ms));
+    /// The slave has what the master had when it was read: it was asked at `from_ms`, and had answered by `by_ms`.
+    pub fn read(&mut self, key: &Key, from_ms: i64, by_ms: i64) {
+        self.note(key, Known::Read { from_ms, by_ms });
     }
 
     /// The slave has what this change left.

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::{Checkpoint, State};
+use super::checkpoint::{Checkpoint, Position, State};
 use super::control::Control;
 pub use super::control::Wish;
 use super::cost::reads_of;
+use super::following::Following;
+pub use super::following::{LostTime, Replication};
 use super::job::{JobKind, Manifest, Strategy};
 use super::limits::Limits;
 use super::sample::{Estimate, Moments, Sample};
 use super::segment::SegmentSet;
+use super::shards::Shards;
 use super::tally::{Consumed, SlaveTally, Tally};
 use super::unit::{Pass, Unit};
 
@@ -184,6 +187,9 @@ pub struct Summary {
     /// What a random sample of the segments says about all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<SampleSummary>,
+    /// How far a replication is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication: Option<Replication>,
     /// What limits it now, if anything does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
@@ -224,6 +230,7 @@ pub const MAX_ERRORS: usize = 1000;
 /// Folds the checkpoints of a job into one view, one after the other, in any order.
 pub struct Fold<'a> {
     manifest: &'a Manifest,
+    following: Option<Following<'a>>,
     units: UnitCounts,
     tally: Tally,
     spread: Vec<Spread>,
@@ -239,6 +246,7 @@ impl<'a> Fold<'a> {
     pub fn new(manifest: &'a Manifest) -> Self {
         Self {
             manifest,
+            following: None,
             units: UnitCounts { total: manifest.unit_count() as u64, ..UnitCounts::default() },
             tally: Tally::zero(manifest.slaves.len()),
             spread: vec![Spread::default(); manifest.slaves.len()],
@@ -247,6 +255,19 @@ impl<'a> Fold<'a> {
             ended_at: None,
             taken: 0,
         }
+    }
+
+    /// The same job with the shards that it follows.
+    #[must_use]
+    pub fn with_shards(mut self, shards: &'a Shards) -> Self {
+        self.units.total += shards.units().count() as u64;
+        if let Some(retired) = &shards.retired {
+            self.units.total += retired.count;
+            self.units.done += retired.count;
+            self.tally.add(&retired.tally);
+        }
+        self.following = Some(Following::new(shards));
+        self
     }
 
     /// Adds a unit that has a checkpoint. A unit that is not added is queued.
@@ -268,6 +289,9 @@ impl<'a> Fold<'a> {
             }
         }
         self.taken += 1;
+        if let (Some(following), Position::Shard(position)) = (&mut self.following, &checkpoint.position) {
+            following.add(checkpoint, position);
+        }
         self.tally.add(&checkpoint.tally);
         if self.updated_at < checkpoint.updated_at {
             self.updated_at.clone_from(&checkpoint.updated_at);
@@ -296,21 +320,25 @@ impl<'a> Fold<'a> {
     #[must_use]
     pub fn finish(self, control: &Control) -> Summary {
         let wish = control.wish;
-        let Self { manifest, mut units, tally, spread, errors, updated_at, ended_at, taken } = self;
+        let Self { manifest, following, mut units, tally, spread, errors, updated_at, ended_at, taken } = self;
         units.queued = units.total.saturating_sub(units.running + units.done + units.failed);
-        let all_ended = units.done + units.failed == units.total;
+        // What waits for a unit that failed will not be taken up.
+        let waiting = following.as_ref().filter(|_| units.failed > 0).map_or(0, Following::waiting);
+        let all_ended = units.done + units.failed + waiting == units.total;
         let state = match (all_ended, units.failed, wish) {
             (true, 0, _) => JobState::Succeeded,
             (true, _, _) => JobState::Failed,
             (false, _, Wish::Cancel | Wish::Spent) => JobState::Cancelled,
             (false, _, Wish::Pause) => JobState::Paused,
-            (false, _, Wish::Run) if taken == 0 => JobState::Queued,
-            (false, _, Wish::Run) => JobState::Running,
+            (false, _, Wish::Run | Wish::Finish) if taken == 0 => JobState::Queued,
+            (false, _, Wish::Run | Wish::Finish) => JobState::Running,
         };
         let labels = manifest.labels();
         let slaves: Vec<SlaveSummary> =
             labels.iter().skip(1).zip(&tally.slaves).map(|(label, slave)| slave_summary(label, slave)).collect();
-        let estimated = reads_of(manifest, |slave| manifest.strategy(slave)).map(|tables| {
+        let reads = Some(manifest.kind).filter(|kind| *kind == JobKind::Sync);
+        let reads = reads.and_then(|_| reads_of(manifest, |slave| manifest.strategy(slave)));
+        let estimated = reads.map(|tables| {
             // In halves, as the service charges: such numbers are the same after being written and read.
             let read = tables.into_iter().map(|table| Estimated { read: (table.read_units * 2.0).round() / 2.0 });
             labels.iter().cloned().zip(read).collect()
@@ -322,6 +350,7 @@ impl<'a> Fold<'a> {
             units,
             sample: manifest.sample.map(|sample| sample_summary(manifest, sample, &slaves, &spread)),
             estimated,
+            replication: following.map(|following| following.finish(tally.stream)),
             limits: Some(manifest.limits_now(control)).filter(|limits| !limits.is_none()).cloned(),
             stopped_by: (!all_ended && wish == Wish::Spent).then_some(StoppedBy::MaxCost),
             slaves,
@@ -418,10 +447,16 @@ impl SlaveSummary {
 }
 
 impl Summary {
-    /// Discrepancies that were not repaired, on all slaves.
+    /// Discrepancies that were not repaired, and copies and changes that could not be made, on all slaves.
     #[must_use]
     pub fn remaining(&self) -> u64 {
-        self.slaves.iter().map(SlaveSummary::remaining).sum()
+        let of_slave = |slave: &SlaveSummary| match self.kind {
+            JobKind::Sync => slave.remaining(),
+            JobKind::Backfill | JobKind::Replicate => slave.failed,
+        };
+        let lost =
+            self.replication.as_ref().map_or(0, |replication| replication.malformed + replication.gaps.len() as u64);
+        self.slaves.iter().map(of_slave).sum::<u64>() + lost
     }
 }
 
@@ -459,6 +494,8 @@ mod tests {
                 policy: Policy { extra: ExtraHandling::Report, ..Policy::default() },
                 ..SyncSettings::default()
             },
+            backfill: None,
+            replicate: None,
         }
     }
 

@@ -63,6 +63,29 @@ pub struct Consumed {
     pub write: f64,
 }
 
+/// What was done with the records of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamTally {
+    /// Records read.
+    pub records: u64,
+    /// Of these, the ones that a later record of the same page made needless.
+    pub squashed: u64,
+    /// Last changes of keys for which the master was read.
+    pub reread: u64,
+    /// Last changes that were on the slaves already.
+    pub known: u64,
+    /// Last changes that a replication in the other direction had made.
+    pub looped: u64,
+    /// Records that are no change of an item; each is in the list of rejected ones.
+    pub malformed: u64,
+    /// Objects put into the backup.
+    #[serde(default)]
+    pub backed_up: u64,
+    /// Objects deleted from the backup.
+    #[serde(default)]
+    pub unbacked: u64,
+}
+
 /// The counts of one unit of work, or of many: table 0 is the master, table n + 1 is slave n.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
@@ -72,6 +95,30 @@ pub struct Tally {
     pub scanned: Vec<u64>,
     /// Capacity consumed, by table.
     pub consumed: Vec<Consumed>,
+    /// What was done with the records of a stream.
+    #[serde(default, skip_serializing_if = "StreamTally::is_zero")]
+    pub stream: StreamTally,
+}
+
+impl StreamTally {
+    /// Whether nothing was counted.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds another tally.
+    pub fn add(&mut self, other: &Self) {
+        let Self { records, squashed, reread, known, looped, malformed, backed_up, unbacked } = *other;
+        self.records += records;
+        self.squashed += squashed;
+        self.reread += reread;
+        self.known += known;
+        self.looped += looped;
+        self.malformed += malformed;
+        self.backed_up += backed_up;
+        self.unbacked += unbacked;
+    }
 }
 
 impl SlaveTally {
@@ -220,22 +267,24 @@ impl Tally {
             slaves: vec![SlaveTally::default(); slaves],
             scanned: vec![0; slaves + 1],
             consumed: vec![Consumed::default(); slaves + 1],
+            stream: StreamTally::default(),
         }
     }
 
     /// Whether these are the counts of a master and this many slaves.
     #[must_use]
     pub fn is_of(&self, slaves: usize) -> bool {
-        let Self { slaves: by_slave, scanned, consumed } = self;
+        let Self { slaves: by_slave, scanned, consumed, stream: _ } = self;
         by_slave.len() == slaves && scanned.len() == slaves + 1 && consumed.len() == slaves + 1
     }
 
     /// Adds the tally of another unit of the same job.
     pub fn add(&mut self, other: &Self) {
-        let Self { slaves, scanned, consumed } = other;
+        let Self { slaves, scanned, consumed, stream } = other;
         self.slaves.iter_mut().zip(slaves).for_each(|(sum, slave)| sum.add(slave));
         self.scanned.iter_mut().zip(scanned).for_each(|(sum, items)| *sum += items);
         self.consumed.iter_mut().zip(consumed).for_each(|(sum, units)| sum.add(*units));
+        self.stream.add(stream);
     }
 }
 
@@ -247,8 +296,12 @@ mod tests {
     fn tallies_add_up_in_any_order() {
         let slave =
             SlaveTally { compared: 3, identical: 1, missing: 1, differing: 1, written: 1, ..SlaveTally::default() };
-        let one =
-            Tally { slaves: vec![slave], scanned: vec![3, 0], consumed: vec![Consumed { read: 0.5, write: 0.0 }; 2] };
+        let one = Tally {
+            slaves: vec![slave],
+            scanned: vec![3, 0],
+            consumed: vec![Consumed { read: 0.5, write: 0.0 }; 2],
+            stream: StreamTally::default(),
+        };
         let mut two = Tally::zero(1);
         two.slaves[0].extra = 4;
         let (mut forth, mut back) = (one.clone(), two.clone());

@@ -27,7 +27,7 @@ const MAX_URL: usize = 4096;
 /// Most characters of a bad message that an error repeats.
 const MAX_QUOTED: usize = 200;
 
-/// Which table a unit scans: the master, or one slave in search of extra items.
+/// What a unit reads: the master, one slave in search of extra items, or the master's stream of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Pass {
@@ -35,6 +35,8 @@ pub enum Pass {
     Master,
     /// This slave's keys are looked up in the master.
     Slave(usize),
+    /// The master's changes are applied to every slave; what is a segment elsewhere is a shard here.
+    Stream,
 }
 
 impl Pass {
@@ -42,7 +44,7 @@ impl Pass {
     #[must_use]
     pub fn scanned_table(self) -> usize {
         match self {
-            Self::Master => 0,
+            Self::Master | Self::Stream => 0,
             Self::Slave(slave) => slave + 1,
         }
     }
@@ -53,6 +55,7 @@ impl fmt::Display for Pass {
         match self {
             Self::Master => f.write_str("master"),
             Self::Slave(slave) => write!(f, "slave-{slave}"),
+            Self::Stream => f.write_str("stream"),
         }
     }
 }
@@ -65,6 +68,7 @@ impl FromStr for Pass {
         let slave = || text.strip_prefix("slave-").and_then(number);
         match text {
             "master" => Ok(Self::Master),
+            "stream" => Ok(Self::Stream),
             _ => slave().map(Self::Slave).ok_or_else(|| format!("unknown pass `{text}`")),
         }
     }
@@ -84,12 +88,12 @@ impl From<Pass> for String {
     }
 }
 
-/// One unit of work: one segment in one pass.
+/// One unit of work: one segment in one pass, or one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Unit {
     /// Which table is scanned.
     pub pass: Pass,
-    /// Which segment.
+    /// Which segment, or which shard by its number in the job.
     pub segment: u32,
 }
 
@@ -111,6 +115,11 @@ pub enum Task {
         segment: u32,
         /// Of how many.
         total_segments: u32,
+    },
+    /// Follow one shard of the master's stream.
+    Shard {
+        /// Its number in the job, as in `shards.json`.
+        shard: u32,
     },
 }
 
@@ -143,7 +152,7 @@ pub enum BadMessage {
     #[error("the message has version {0}, and this worker understands version {MESSAGE_VERSION}")]
     UnknownVersion(String),
     /// It asks for something else.
-    #[error("the message has kind `{0}`, and this worker understands `scan`")]
+    #[error("the message has kind `{0}`, and this worker understands `scan` and `shard`")]
     UnknownKind(String),
     /// It lacks a field, or a field is of the wrong form.
     #[error("the message does not fit version {MESSAGE_VERSION}: {0}")]
@@ -166,25 +175,29 @@ impl WorkMessage {
             None => return Err(BadMessage::Malformed("`version` is missing".to_owned())),
         }
         match json.pointer("/unit/kind").and_then(Json::as_str) {
-            Some("scan") | None => {}
+            Some("scan" | "shard") | None => {}
             Some(kind) => return Err(BadMessage::UnknownKind(quoted(kind))),
         }
         let message: Self =
             serde_json::from_value(json).map_err(|error| BadMessage::Malformed(quoted(&error.to_string())))?;
-        let Task::Scan { segment, total_segments, .. } = message.unit;
         check_job_id(&message.job)
             .map_err(|bad| BadMessage::Malformed(format!("`{}` is no id of a job: {bad}", quoted(&message.job))))?;
         if message.manifest.len() > MAX_URL || message.manifest.chars().any(char::is_control) {
             let url = quoted(&message.manifest);
             return Err(BadMessage::Malformed(format!("`{url}` is no URL of a manifest")));
         }
-        if !(1..=MAX_SEGMENTS).contains(&total_segments) {
-            return Err(BadMessage::Malformed(format!("{total_segments} segments, of {MAX_SEGMENTS} at most")));
+        match message.unit {
+            Task::Scan { pass: Pass::Stream, .. } => {
+                Err(BadMessage::Malformed("the pass `stream` is not scanned".to_owned()))
+            }
+            Task::Scan { total_segments, .. } if !(1..=MAX_SEGMENTS).contains(&total_segments) => {
+                Err(BadMessage::Malformed(format!("{total_segments} segments, of {MAX_SEGMENTS} at most")))
+            }
+            Task::Scan { segment, total_segments, .. } if segment >= total_segments => {
+                Err(BadMessage::Malformed(format!("segment {segment} of {total_segments}")))
+            }
+            Task::Scan { .. } | Task::Shard { .. } => Ok(message),
         }
-        if segment >= total_segments {
-            return Err(BadMessage::Malformed(format!("segment {segment} of {total_segments}")));
-        }
-        Ok(message)
     }
 
     /// The message as it is sent.
@@ -198,6 +211,7 @@ impl WorkMessage {
     pub fn work_unit(&self) -> Unit {
         match self.unit {
             Task::Scan { pass, segment, .. } => Unit { pass, segment },
+            Task::Shard { shard } => Unit { pass: Pass::Stream, segment: shard },
         }
     }
 }
@@ -232,6 +246,18 @@ mod tests {
     }
 
     #[test]
+    fn a_message_for_a_shard_is_read_and_written() {
+        let body =
+            r#"{"version":1,"job":"J","manifest":"s3://b/jobs/J/manifest.json","unit":{"kind":"shard","shard":12}}"#;
+
+        let message = WorkMessage::parse(body).unwrap();
+
+        assert_eq!(message.work_unit(), Unit { pass: Pass::Stream, segment: 12 });
+        assert_eq!(message.work_unit().to_string(), "stream/000012");
+        assert_eq!(message.to_body(), body);
+    }
+
+    #[test]
     fn fields_of_later_writers_are_passed_over() {
         let later = EXAMPLE.replacen("{\"version\": 1,", "{\"version\": 1, \"hint\": {}, ", 1);
 
@@ -246,6 +272,8 @@ mod tests {
             (EXAMPLE.replace("\"version\": 1", "\"version\": 2"), "version 2"),
             (EXAMPLE.replace("\"scan\"", "\"teleport\""), "kind `teleport`"),
             (EXAMPLE.replace("\"master\"", "\"slave-x\""), "unknown pass"),
+            (EXAMPLE.replace("\"master\"", "\"stream\""), "not scanned"),
+            (EXAMPLE.replace("\"scan\"", "\"shard\""), "missing field `shard`"),
             (EXAMPLE.replace("\"segment\": 3,", ""), "segment"),
             (EXAMPLE.replace("\"segment\": 3", "\"segment\": 64"), "segment 64 of 64"),
             ("[1]".to_owned(), "`version` is missing"),

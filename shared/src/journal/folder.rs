@@ -17,6 +17,8 @@ use crate::domain::checkpoint::{CHECKPOINT_VERSION, Checkpoint, State};
 use crate::domain::control::{CONTROL_VERSION, Control, Wish};
 use crate::domain::discrepancy::Discrepancy;
 use crate::domain::job::{MANIFEST_VERSION, Manifest};
+use crate::domain::rejected::Rejected;
+use crate::domain::shards::Shards;
 use crate::domain::summary::{Fold, LeaseView, Summary, UnitView};
 use crate::domain::unit::Unit;
 use crate::ports::failure::{Failure, FailureKind};
@@ -39,6 +41,14 @@ const CLOCK_RESOLUTION: SignedDuration = SignedDuration::from_secs(1);
 pub struct Journal {
     pub(super) store: JobObjects,
     pub(super) job: String,
+}
+
+/// A job as a whole.
+pub struct Survey {
+    /// Where it stands.
+    pub summary: Summary,
+    /// The first of its units, in the order in which they are handed out, that has not ended.
+    pub unfinished: Option<Unit>,
 }
 
 /// A checkpoint as it is in the store.
@@ -187,8 +197,18 @@ impl Journal {
         &'a self,
         manifest: &'a Manifest,
     ) -> impl Stream<Item = Result<(Unit, Option<UnitView>), JournalError>> + Send + 'a {
-        let looks = manifest.units().map(|unit| self.clone().look_at(unit));
-        stream::iter(looks).buffered(READS_AT_ONCE)
+        let shards = async move {
+            let units: Vec<Unit> = self.shards_of(manifest).await?.iter().flat_map(Shards::units).collect();
+            Ok::<_, JournalError>(self.look_at_each(units))
+        };
+        self.look_at_each(manifest.units()).chain(stream::once(shards).try_flatten())
+    }
+
+    fn look_at_each<'a>(
+        &'a self,
+        units: impl IntoIterator<Item = Unit, IntoIter: Send + 'a>,
+    ) -> impl Stream<Item = Result<(Unit, Option<UnitView>), JournalError>> + Send + 'a {
+        stream::iter(units.into_iter().map(|unit| self.clone().look_at(unit))).buffered(READS_AT_ONCE)
     }
 
     async fn look_at(self, unit: Unit) -> Result<(Unit, Option<UnitView>), JournalError> {
@@ -200,13 +220,31 @@ impl Journal {
     /// # Errors
     /// `Damaged`, or the store's.
     pub async fn summary(&self, manifest: &Manifest) -> Result<Summary, JournalError> {
+        Ok(self.survey(manifest).await?.summary)
+    }
+
+    /// Where the job stands now, and the first of its units that has not ended.
+    ///
+    /// # Errors
+    /// `Damaged`, or the store's.
+    pub async fn survey(&self, manifest: &Manifest) -> Result<Survey, JournalError> {
         let control = self.control().await?;
+        // All counts are of these shards, though others may become known meanwhile.
+        let shards = self.shards_of(manifest).await?;
         let mut fold = Fold::new(manifest);
-        let mut looks = pin!(self.look(manifest));
-        while let Some((_, view)) = looks.try_next().await? {
+        if let Some(shards) = &shards {
+            fold = fold.with_shards(shards);
+        }
+        let mut unfinished = None;
+        let of_shards = shards.iter().flat_map(Shards::units);
+        let mut looks = pin!(self.look_at_each(manifest.units().chain(of_shards)));
+        while let Some((unit, view)) = looks.try_next().await? {
+            if !view.as_ref().is_some_and(|view| view.checkpoint.has_ended()) {
+                unfinished.get_or_insert(unit);
+            }
             view.iter().for_each(|view| fold.add(view));
         }
-        Ok(fold.finish(&control))
+        Ok(Survey { summary: fold.finish(&control), unfinished })
     }
 
     /// The summary that was written when the last unit ended, if it is there.
@@ -245,6 +283,14 @@ impl Journal {
         self.lines(unit, name).await
     }
 
+    /// Changes of one unit that could not be applied: only lists that its checkpoint names.
+    ///
+    /// # Errors
+    /// `Damaged`, or the store's.
+    pub async fn rejected(&self, unit: Unit, name: &str) -> Result<Vec<Rejected>, JournalError> {
+        self.lines(unit, name).await
+    }
+
     pub(super) async fn lines<T: DeserializeOwned>(&self, unit: Unit, name: &str) -> Result<Vec<T>, JournalError> {
         let key = self.unit_key(unit, name);
         let damaged = |what: String| JournalError::Damaged { url: self.store.url(&key), what };
@@ -279,7 +325,12 @@ impl Journal {
         Ok(body.into())
     }
 
-    fn versioned<T: DeserializeOwned>(&self, key: &str, object: &Object, known: u32) -> Result<T, JournalError> {
+    pub(super) fn versioned<T: DeserializeOwned>(
+        &self,
+        key: &str,
+        object: &Object,
+        known: u32,
+    ) -> Result<T, JournalError> {
         let json: serde_json::Value = self.parse(key, object)?;
         let damaged = |what: String| JournalError::Damaged { url: self.store.url(key), what };
         match json.get("version").and_then(serde_json::Value::as_u64) {

@@ -17,6 +17,7 @@ use super::parts::{Intent, Packed};
 use super::undo::OldImages;
 use crate::domain::checkpoint::{Checkpoint, MAX_ATTEMPTS, MAX_FAILURES, Position, State};
 use crate::domain::discrepancy::Discrepancy;
+use crate::domain::rejected::Rejected;
 use crate::domain::tally::Tally;
 use crate::domain::unit::Unit;
 use crate::ports::failure::FailureKind;
@@ -58,6 +59,8 @@ pub struct Step {
     pub tally: Tally,
     /// Report lines that are final.
     pub lines: Packed<Discrepancy>,
+    /// Changes that could not be applied.
+    pub rejected: Packed<Rejected>,
     /// Repairs about to be made. A step without any settles those of the step before.
     pub pending: Packed<Intent>,
 }
@@ -286,7 +289,7 @@ impl OwnedUnit {
         if !self.is_good() {
             self.renew().await?;
         }
-        let Step { position, tally, lines, pending } = step;
+        let Step { position, tally, lines, rejected, pending } = step;
         let mut files = Vec::new();
         // One lock from the choice of the names to the commit, so that nothing is committed in between.
         let mut current = self.known(self.current.lock().await).await?;
@@ -301,6 +304,7 @@ impl OwnedUnit {
             Ok::<_, JournalError>(name)
         };
         let part = if lines.is_empty() { None } else { Some(add("discrepancies", lines.finish())?) };
+        let rejected = if rejected.is_empty() { None } else { Some(add("rejected", rejected.finish())?) };
         let pending = if pending.is_empty() { None } else { Some(add("pending", pending.finish())?) };
         let change = |checkpoint: &mut Checkpoint| {
             if checkpoint.position != position || checkpoint.pending != pending {
@@ -310,6 +314,7 @@ impl OwnedUnit {
             checkpoint.position = position;
             checkpoint.tally = tally;
             checkpoint.parts.extend(part);
+            checkpoint.rejected.extend(rejected);
             checkpoint.pending = pending;
             if let Some(state) = end {
                 checkpoint.ended_at = Some(checkpoint.updated_at.clone());

@@ -60,6 +60,8 @@ fn manifest() -> Manifest {
         strategies: Vec::new(),
         limits: Default::default(),
         sync: SyncSettings::default(),
+        backfill: None,
+        replicate: None,
     }
 }
 
@@ -101,7 +103,7 @@ fn step(position: &str, lines: &[&str]) -> Step {
     let mut tally = Tally::zero(1);
     tally.slaves[0].missing = lines.len() as u64;
     let position = Position::After(json!({"id": {"S": position}}));
-    Step { position, tally, lines: lines.iter().map(|id| line(id)).collect(), pending: Packed::default() }
+    Step { position, tally, lines: lines.iter().map(|id| line(id)).collect(), ..Step::default() }
 }
 
 /// What a report would show of the unit.

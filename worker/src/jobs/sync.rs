@@ -23,13 +23,13 @@ use shared::domain::mend::{self, Ending};
 use shared::domain::tally::Tally;
 use shared::domain::unit::{Pass, Unit};
 use shared::journal::{Begun, Intent, JournalError, OwnedUnit, Packed, Step};
-use shared::ports::failure::Failure;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::confirm::{Confirming, Finding, Seen};
 use self::lookup::Suspect;
 use self::repair::{Made, Mender};
+use super::{Ended, Stuck};
 use crate::context::JobContext;
 
 /// Items on a page unless the user says otherwise; the service's own limit is 1 MB.
@@ -53,37 +53,6 @@ const REPAIRS_AT_ONCE: usize = 16;
 
 /// Repairs that are made ready at once; each takes memory even before its turn.
 const REPAIRS_PREPARED: usize = 256;
-
-/// How a unit ended for this worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// It is finished and committed.
-    Done,
-    /// It was asked to stop, and everything it did is committed.
-    Stopped,
-}
-
-/// Why a unit could not go on.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Stuck {
-    /// A table failed.
-    #[error(transparent)]
-    Port(#[from] Failure),
-    /// The job's folder failed, or the unit was lost.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-}
-
-impl Stuck {
-    /// Whether another try may succeed.
-    #[must_use]
-    pub fn may_pass(&self) -> bool {
-        match self {
-            Self::Port(failure) => failure.may_pass(),
-            Self::Journal(error) => error.may_pass(),
-        }
-    }
-}
 
 /// What became of the pages since the last commit.
 #[derive(PartialEq, Eq)]
@@ -315,7 +284,8 @@ impl Segment<'_> {
 
     async fn commit(&mut self, lines: Packed<Discrepancy>, pending: Packed<Intent>) -> Result<(), Stuck> {
         let last = self.position == Position::End && pending.is_empty();
-        let step = Step { position: self.position.clone(), tally: self.tally.clone(), lines, pending };
+        let (position, tally) = (self.position.clone(), self.tally.clone());
+        let step = Step { position, tally, lines, pending, ..Step::default() };
         if last {
             self.owned.finish(step).await?
         } else {

@@ -17,7 +17,7 @@ use shared::ports::table::{Applied, Content, GetRequest};
 use shared::retry;
 use tokio_util::sync::CancellationToken;
 
-use super::sync::Stuck;
+use super::Stuck;
 use crate::context::JobContext;
 
 /// Items looked at and written at once.

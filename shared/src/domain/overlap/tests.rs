@@ -24,7 +24,7 @@ fn what_was_made_before_the_doubt_ends_is_read_again_and_what_came_after_is_beli
 #[test]
 fn a_read_covers_what_was_surely_before_it_and_nothing_that_may_be_after_it() {
     let mut overlap = Overlap::new(Order::ByItem, 0, 7);
-    overlap.read(&key("a"), 100_000);
+    overlap.read(&key("a"), 100_000, 100_000);
 
     assert_eq!(overlap.trust(&key("a"), at(90_000)), Trust::Known);
     assert_eq!(overlap.trust(&key("a"), at(99_000)), Trust::Reread);
@@ -47,7 +47,7 @@ fn where_order_is_by_time_an_older_record_changes_nothing_and_one_of_the_same_mo
 fn what_is_forgotten_stays_in_doubt() {
     let mut overlap = Overlap::new(Order::ByItem, 0, 7);
     for n in 0..=MAX_KEPT {
-        overlap.read(&key(&n.to_string()), 1_000_000);
+        overlap.read(&key(&n.to_string()), 1_000_000, 1_000_000);
     }
 
     assert_eq!(overlap.trust(&key("0"), at(900_000)), Trust::Reread);
@@ -59,7 +59,7 @@ fn what_is_forgotten_stays_in_doubt() {
 #[test]
 fn once_the_stream_is_long_past_a_read_nothing_is_kept_of_it() {
     let mut overlap = Overlap::new(Order::ByItem, 0, 7);
-    overlap.read(&key("a"), 1_000);
+    overlap.read(&key("a"), 1_000, 1_000);
 
     overlap.reached(at(1_000 + SKEW_MS + STRAGGLERS_MS + 1));
 
@@ -108,7 +108,7 @@ proptest! {
             let applied = match overlap.trust(&key("a"), created(made)) {
                 Trust::Known => slave,
                 Trust::Word => { overlap.applied(&key("a"), created(made)); index + 1 }
-                Trust::Reread => { overlap.read(&key("a"), now + skew); version_at(now) }
+                Trust::Reread => { overlap.read(&key("a"), now + skew, now + skew); version_at(now) }
             };
             prop_assert!(applied >= slave, "from version {slave} back to {applied}");
             slave = applied;

@@ -17,7 +17,7 @@ impl Segment<'_> {
     pub(super) async fn scan(&mut self) -> Result<Ended, Stuck> {
         let mut upcoming = match &self.position {
             Position::End => return Ok(Ended::Done),
-            Position::Paired(_) => return Err(self.not_of_this_strategy()),
+            Position::Paired(_) | Position::Shard(_) => return Err(self.not_of_this_strategy()),
             Position::Start => Some(self.fetch(None).await?),
             Position::After(key) => {
                 let key = Key::from_json(&self.job.manifest.key_schema, key).map_err(|error| self.bad_key(&error))?;
@@ -64,7 +64,7 @@ impl Segment<'_> {
             limit: Some(settings.scan_limit.unwrap_or(ITEMS_PER_PAGE)),
             consistency: settings.scan_consistency,
             content: match self.unit.pass {
-                Pass::Master => Content::Items,
+                Pass::Master | Pass::Stream => Content::Items,
                 Pass::Slave(_) => Content::Keys(self.job.manifest.key_schema.clone()),
             },
         };
@@ -82,7 +82,7 @@ impl Segment<'_> {
         tally.scanned[scanned] += page.items.len() as u64;
         tally.consumed[scanned].read += page.read_units;
         let suspects = match self.unit.pass {
-            Pass::Master => lookup::master_page(self.job, &keys, &page.items, &mut tally).await?,
+            Pass::Master | Pass::Stream => lookup::master_page(self.job, &keys, &page.items, &mut tally).await?,
             Pass::Slave(slave) => lookup::slave_page(self.job, slave, keys, &mut tally).await?,
         };
         Ok((suspects, tally))

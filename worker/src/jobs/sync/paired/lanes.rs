@@ -11,7 +11,7 @@ use shared::domain::key::{BadKey, Key};
 use super::feed::{Fed, Feed, Group};
 use super::lane::{Feeding, Lane, Next, Place};
 use super::pages::{Pages, Source, Taken};
-use crate::jobs::sync::Stuck;
+use crate::jobs::Stuck;
 use crate::jobs::sync::lookup::odd_key;
 
 /// Bytes that the windows of all joins of one segment take together, at most; each holds one page in any case.

@@ -1,0 +1,129 @@
+//! How far a replication is as a whole: what its shards say, taken together.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint::Checkpoint;
+use super::position::{Reach, ShardPosition};
+use super::shards::{Gate, Shards, Stage};
+use super::tally::StreamTally;
+
+/// Gaps that a summary lists.
+const MAX_GAPS: usize = 1000;
+
+/// How far a replication is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replication {
+    /// Shards that are known.
+    pub shards: u64,
+    /// Of these, the ones that wait for their parents or for the backfill.
+    pub waiting: u64,
+    /// Of these, the ones that were read to their end.
+    pub ended: u64,
+    /// Records read.
+    pub records: u64,
+    /// Records that a later one of the same key made needless.
+    pub squashed: u64,
+    /// Changes for which the master was read.
+    pub reread: u64,
+    /// Changes that were on the slaves already.
+    pub known: u64,
+    /// Changes that came from the other direction.
+    pub looped: u64,
+    /// Records that are no change of an item.
+    pub malformed: u64,
+    /// Objects put into the backup.
+    pub backed_up: u64,
+    /// Objects deleted from the backup.
+    pub unbacked: u64,
+    /// Every write to the master up to this time (milliseconds since 1970) is on the slaves; absent when nothing can
+    /// be said yet.
+    pub caught_up_to_ms: Option<i64>,
+    /// Times of which changes were lost.
+    pub gaps: Vec<LostTime>,
+}
+
+/// A time of which changes of one shard were lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostTime {
+    /// The shard's id.
+    pub shard: String,
+    /// Nothing made before this (milliseconds since 1970) is lost; absent when nothing was read before it.
+    pub from_ms: Option<i64>,
+    /// Nothing made from here on is lost.
+    pub to_ms: i64,
+}
+
+/// Takes the shards together, one checkpoint after the other.
+pub(super) struct Following<'a> {
+    shards: &'a Shards,
+    caught_up: HashMap<u32, (Option<i64>, Reach)>,
+    gaps: Vec<LostTime>,
+}
+
+impl<'a> Following<'a> {
+    pub(super) fn new(shards: &'a Shards) -> Self {
+        Self { shards, caught_up: HashMap::new(), gaps: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, checkpoint: &Checkpoint, position: &ShardPosition) {
+        let number = checkpoint.unit.segment;
+        self.caught_up.insert(number, (position.caught_up_to_ms, position.reach));
+        let shard = self.shards.get(number).map_or_else(|| number.to_string(), |shard| shard.id.clone());
+        let room = MAX_GAPS.saturating_sub(self.gaps.len());
+        let lost = position.gaps.iter().take(room);
+        self.gaps.extend(lost.map(|gap| LostTime { shard: shard.clone(), from_ms: gap.from_ms, to_ms: gap.to_ms }));
+    }
+
+    /// Shards that were not handed out yet.
+    pub(super) fn waiting(&self) -> u64 {
+        self.shards.shards.iter().filter(|shard| shard.stage == Stage::Waiting).count() as u64
+    }
+
+    pub(super) fn finish(self, counted: StreamTally) -> Replication {
+        let StreamTally { records, squashed, reread, known, looped, malformed, backed_up, unbacked } = counted;
+        let retired = self.shards.retired.as_ref().map_or(0, |retired| retired.count);
+        Replication {
+            shards: self.shards.shards.len() as u64 + retired,
+            waiting: self.waiting(),
+            ended: self.shards.shards.iter().filter(|shard| shard.stage == Stage::Ended).count() as u64 + retired,
+            records,
+            squashed,
+            reread,
+            known,
+            looped,
+            malformed,
+            backed_up,
+            unbacked,
+            caught_up_to_ms: self.caught_up_to(),
+            gaps: self.gaps,
+        }
+    }
+
+    /// The slowest shard tells. One that was read to its end is not behind; what follows it is in its children, and
+    /// these are as far as it was until they have something to say themselves.
+    fn caught_up_to(&self) -> Option<i64> {
+        if self.shards.gate == Gate::Closed {
+            return None;
+        }
+        let by_id: HashMap<&str, u32> =
+            self.shards.shards.iter().map(|shard| (shard.id.as_str(), shard.number)).collect();
+        let told = |number: u32| self.caught_up.get(&number).copied();
+        let mut slowest = None;
+        for shard in &self.shards.shards {
+            let caught_up = match told(shard.number) {
+                Some((_, Reach::End)) => continue,
+                Some((Some(caught_up), Reach::Open)) => caught_up,
+                _ if shard.stage == Stage::Ended => continue,
+                _ => {
+                    let parents = shard.parents.iter().filter_map(|parent| by_id.get(parent.as_str()));
+                    let of_parents = parents.map(|&parent| told(parent).and_then(|(caught_up, _)| caught_up));
+                    of_parents.collect::<Option<Vec<i64>>>()?.into_iter().min()?
+                }
+            };
+            slowest = Some(slowest.map_or(caught_up, |slowest: i64| slowest.min(caught_up)));
+        }
+        slowest.or_else(|| self.caught_up.values().filter_map(|(caught_up, _)| *caught_up).max())
+    }
+}

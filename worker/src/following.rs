@@ -1,0 +1,236 @@
+//! A stream's shards as a job goes through them: which there are, which come next, when all of them are caught up with.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use shared::domain::control::Wish;
+use shared::domain::job::Manifest;
+use shared::domain::overlap::SKEW_MS;
+use shared::domain::position::Start;
+use shared::domain::shards::{Gate, Shards};
+use shared::domain::tally::Tally;
+use shared::domain::unit::{Pass, Unit};
+use shared::journal::{Journal, JournalError};
+use shared::ports::queue::{MAX_MESSAGES_PER_BATCH, WorkQueue};
+use shared::ports::stream::{ChangeStream, Shard};
+use shared::retry::{self, RetryPolicy};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+use crate::context::JobContext;
+use crate::jobs::Stuck;
+
+/// Pages of records in hand at once, of all shards of a job that a worker follows. Each takes up to 1 MB as it comes.
+const PAGES_AT_ONCE: usize = 8;
+
+/// How often a worker looks for shards that it does not know; the end of a shard shows its children at once.
+const LOOK_FOR_SHARDS_EVERY: Duration = Duration::from_secs(60);
+
+/// How often a worker looks whether all shards are caught up with.
+const LOOK_AT_ALL_EVERY: Duration = Duration::from_secs(3);
+
+/// Times longer than such a look that passes until the next.
+const LOOKING_SHARE: u32 = 4;
+
+/// Shards at once of which only the counts are kept.
+const RETIRED_AT_ONCE: usize = 100;
+
+/// What a worker shares among the shards of one job.
+pub struct Following {
+    pages: Semaphore,
+    finishing: AtomicBool,
+    looked_for_shards: Mutex<Instant>,
+    look_at_all: Mutex<Instant>,
+}
+
+impl Default for Following {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self {
+            pages: Semaphore::new(PAGES_AT_ONCE),
+            finishing: AtomicBool::new(false),
+            looked_for_shards: Mutex::new(now),
+            look_at_all: Mutex::new(now),
+        }
+    }
+}
+
+impl Following {
+    /// Waits until a page may be held.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.pages.acquire().await.ok()
+    }
+
+    /// Takes up what is asked of the job.
+    pub(crate) fn heed(&self, wish: Wish) {
+        self.finishing.store(wish == Wish::Finish, Ordering::Relaxed);
+    }
+
+    /// Whether shards end where they are caught up with.
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.finishing.load(Ordering::Relaxed)
+    }
+
+    /// True once every so often, for one of the shards.
+    pub(crate) fn is_time_for_shards(&self) -> bool {
+        let mut looked = self.looked_for_shards.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_time = looked.elapsed() >= LOOK_FOR_SHARDS_EVERY;
+        if is_time {
+            *looked = Instant::now();
+        }
+        is_time
+    }
+
+    fn is_time_for_all(&self) -> bool {
+        let mut next = self.look_at_all.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_time = Instant::now() >= *next;
+        if is_time {
+            *next = Instant::now() + LOOK_AT_ALL_EVERY;
+        }
+        is_time
+    }
+
+    fn looked_at_all_for(&self, took: Duration) {
+        let mut next = self.look_at_all.lock().unwrap_or_else(PoisonError::into_inner);
+        *next = (*next).max(Instant::now() + took * LOOKING_SHARE);
+    }
+}
+
+/// All shards that a stream lists now.
+///
+/// # Errors
+/// The stream's.
+pub async fn list(stream: &dyn ChangeStream, policy: RetryPolicy) -> Result<Vec<Shard>, Stuck> {
+    let mut shards = Vec::new();
+    let mut after = None;
+    loop {
+        let page = retry::call(policy, || stream.shards(after.as_deref())).await?;
+        shards.extend(page.shards);
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(shards),
+        }
+    }
+}
+
+/// Makes all shards known that the stream lists, and keeps only the counts of those that it has forgotten.
+///
+/// # Errors
+/// The stream's, or the job's folder's.
+pub(crate) async fn discover(job: &JobContext, stream: &dyn ChangeStream) -> Result<Shards, Stuck> {
+    let listed = list(stream, job.retry).await?;
+    let add_all = |shards: &mut Shards| {
+        listed.iter().try_for_each(|shard| shards.add(&shard.id, &shard.parents, Start::TrimHorizon))
+    };
+    let shards = job.journal.change_shards(add_all).await?;
+    let ids: BTreeSet<&str> = listed.iter().map(|shard| shard.id.as_str()).collect();
+    let outlived: Vec<u32> = shards.outlived(&ids).map(|shard| shard.number).take(RETIRED_AT_ONCE).collect();
+    if outlived.is_empty() {
+        return Ok(shards);
+    }
+    let mut retired: Vec<(u32, Option<Tally>)> = Vec::new();
+    for segment in outlived {
+        let view = job.journal.view(Unit { pass: Pass::Stream, segment }).await?;
+        match view.map(|view| view.checkpoint) {
+            // It has more to tell than counts.
+            Some(checkpoint) if !checkpoint.rejected.is_empty() || has_gaps(&checkpoint.position) => {}
+            checkpoint => retired.push((segment, checkpoint.map(|checkpoint| checkpoint.tally))),
+        }
+    }
+    let retire_all = |shards: &mut Shards| {
+        retired.iter().for_each(|(number, tally)| shards.retire(*number, tally.as_ref()));
+        Ok(())
+    };
+    Ok(job.journal.change_shards(retire_all).await?)
+}
+
+fn has_gaps(position: &shared::domain::checkpoint::Position) -> bool {
+    matches!(position, shared::domain::checkpoint::Position::Shard(position) if !position.gaps.is_empty())
+}
+
+/// Sends messages for all shards whose turn has come, and notes that they were sent. A crash in between sends some
+/// twice, and of two messages for one shard the second finds it taken.
+///
+/// # Errors
+/// The queue's, or the job's folder's.
+pub async fn hand_out(journal: &Journal, manifest: &Manifest, queue: &dyn WorkQueue) -> Result<usize, Stuck> {
+    let Some(shards) = journal.shards_of(manifest).await? else { return Ok(0) };
+    let numbers = shards.available();
+    let url = journal.manifest_url();
+    for batch in numbers.chunks(MAX_MESSAGES_PER_BATCH) {
+        let message = |&segment: &u32| manifest.message(&url, Unit { pass: Pass::Stream, segment }).to_body();
+        let bodies = batch.iter().map(message).collect();
+        retry::send_all(queue, RetryPolicy::default(), bodies, Duration::ZERO).await?;
+    }
+    if !numbers.is_empty() {
+        let hand_out = |shards: &mut Shards| {
+            shards.hand_out(&numbers);
+            Ok(())
+        };
+        journal.change_shards(hand_out).await?;
+    }
+    Ok(numbers.len())
+}
+
+/// Notes that a shard has ended, and hands out its children.
+///
+/// # Errors
+/// As for [`hand_out`].
+pub(crate) async fn go_on_after(job: &JobContext, unit: Unit, queue: &dyn WorkQueue) -> Result<(), Stuck> {
+    if unit.pass == Pass::Stream {
+        job.journal.change_shards(|shards| shards.complete(unit.segment)).await?;
+        hand_out(&job.journal, &job.manifest, queue).await?;
+    }
+    Ok(())
+}
+
+/// Begins to follow once the backfill has ended. What it copied may be later than changes that are still to be read.
+///
+/// # Errors
+/// As for [`hand_out`].
+pub async fn begin(journal: &Journal, manifest: &Manifest, queue: &dyn WorkQueue) -> Result<(), Stuck> {
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let open = |shards: &mut Shards| {
+        if shards.gate == Gate::Closed {
+            shards.gate = Gate::Open;
+            shards.in_doubt_until_ms = shards.in_doubt_until_ms.max(now_ms.saturating_add(SKEW_MS));
+        }
+        Ok(())
+    };
+    journal.change_shards(open).await?;
+    hand_out(journal, manifest, queue).await?;
+    Ok(())
+}
+
+/// Looks, every now and then, whether all shards are less than this far behind; if so, asks all workers to end there.
+///
+/// # Errors
+/// The job's folder's.
+pub(crate) async fn finish_if_caught_up(job: &JobContext, bound: Duration) -> Result<(), JournalError> {
+    if !job.following.is_time_for_all() {
+        return Ok(());
+    }
+    let began = Instant::now();
+    let summary = job.journal.summary(&job.manifest).await?;
+    job.following.looked_at_all_for(began.elapsed());
+    let caught_up_to_ms = summary.replication.and_then(|replication| replication.caught_up_to_ms);
+    let is_caught_up = caught_up_to_ms.is_some_and(|caught_up_to_ms| behind(caught_up_to_ms) <= bound);
+    if is_caught_up && summary.units.failed == 0 {
+        let finish = |control: &mut shared::domain::control::Control| {
+            if control.wish == Wish::Run {
+                control.wish = Wish::Finish;
+            }
+        };
+        job.journal.change_control(finish).await?;
+        job.following.heed(Wish::Finish);
+    }
+    Ok(())
+}
+
+/// How long ago this was.
+pub(crate) fn behind(time_ms: i64) -> Duration {
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    Duration::from_millis(u64::try_from(now_ms.saturating_sub(time_ms)).unwrap_or(0))
+}
