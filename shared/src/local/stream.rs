@@ -3,6 +3,8 @@
 //! It does what its test tells it and nothing by itself: no record ages, no cursor expires, no shard goes by time.
 
 mod reading;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
