@@ -2,7 +2,7 @@
 //!
 //! - [`clients`]: whose credentials, which region, which endpoint, which retries and timeouts.
 //! - [`classify`]: what an SDK error means.
-//! - [`dynamodb`], [`sqs`], [`s3`]: the adapters of the three ports.
+//! - [`dynamodb`], [`sqs`], [`s3`], [`streams`], [`kinesis`]: the adapters of the four ports.
 //! - [`fast`]: digests of items straight from the bytes of an answer.
 
 mod blot;
@@ -15,5 +15,7 @@ mod credentials;
 pub mod dynamodb;
 mod expression;
 pub mod fast;
+pub mod kinesis;
 pub mod s3;
 pub mod sqs;
+pub mod streams;

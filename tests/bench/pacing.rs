@@ -185,6 +185,7 @@ impl Table for MadeUp {
             size: TableSize { items, bytes: items * self.bytes },
             billing: Billing::OnDemand,
             replicas: Vec::new(),
+            stream: None,
         })
     }
 

@@ -417,6 +417,7 @@ mod tests {
             size: TableSize::default(),
             billing: Billing::OnDemand,
             replicas: replicas.iter().map(|&region| region.to_owned()).collect(),
+            stream: None,
         };
         (side, description)
     }

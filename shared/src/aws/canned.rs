@@ -63,6 +63,26 @@ impl Canned {
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
+    pub(super) fn streams(&self) -> aws_sdk_dynamodbstreams::Client {
+        let config = aws_sdk_dynamodbstreams::Config::builder()
+            .behavior_version(aws_sdk_dynamodbstreams::config::BehaviorVersion::v2026_01_12())
+            .region(aws_sdk_dynamodbstreams::config::Region::new("us-east-1"))
+            .credentials_provider(credentials())
+            .retry_config(aws_sdk_dynamodbstreams::config::retry::RetryConfig::disabled())
+            .http_client(self.http());
+        aws_sdk_dynamodbstreams::Client::from_conf(config.build())
+    }
+
+    pub(super) fn kinesis(&self) -> aws_sdk_kinesis::Client {
+        let config = aws_sdk_kinesis::Config::builder()
+            .behavior_version(aws_sdk_kinesis::config::BehaviorVersion::v2026_01_12())
+            .region(aws_sdk_kinesis::config::Region::new("us-east-1"))
+            .credentials_provider(credentials())
+            .retry_config(aws_sdk_kinesis::config::retry::RetryConfig::disabled())
+            .http_client(self.http());
+        aws_sdk_kinesis::Client::from_conf(config.build())
+    }
+
     pub(super) fn sqs(&self) -> aws_sdk_sqs::Client {
         let config = aws_sdk_sqs::Config::builder()
             .behavior_version(aws_sdk_sqs::config::BehaviorVersion::v2026_01_12())

@@ -63,6 +63,7 @@ fn kind_of_answer(code: &str, status: u16) -> FailureKind {
         | "LimitExceededException"
         | "TooManyRequestsException"
         | "KmsThrottled"
+        | "KMSThrottlingException"
         | "OverLimit"
         | "SlowDown" => FailureKind::Throttled,
         "InternalServerError"
@@ -91,7 +92,9 @@ fn kind_of_answer(code: &str, status: u16) -> FailureKind {
         | "MissingAuthenticationTokenException"
         | "RequestTimeTooSkewed"
         | "RequestExpired" => FailureKind::Denied,
-        _ if name.starts_with("AccessDenied") || name.starts_with("ExpiredToken") => FailureKind::Denied,
+        _ if ["AccessDenied", "KMSAccessDenied", "ExpiredToken"].iter().any(|start| name.starts_with(start)) => {
+            FailureKind::Denied
+        }
         _ => match status {
             429 | 503 => FailureKind::Throttled,
             500.. => FailureKind::Unavailable,
@@ -213,6 +216,7 @@ mod tests {
             (400, "ProvisionedThroughputExceededException", FailureKind::Throttled),
             (400, "ThrottlingException", FailureKind::Throttled),
             (400, "RequestLimitExceeded", FailureKind::Throttled),
+            (400, "KMSThrottlingException", FailureKind::Throttled),
             (429, "Whatever", FailureKind::Throttled),
             (503, "Whatever", FailureKind::Throttled),
             (500, "InternalServerError", FailureKind::Unavailable),
@@ -222,6 +226,7 @@ mod tests {
             (404, "Whatever", FailureKind::NotFound),
             (412, "Whatever", FailureKind::Conflict),
             (400, "AccessDeniedException", FailureKind::Denied),
+            (400, "KMSAccessDeniedException", FailureKind::Denied),
             (400, "UnrecognizedClientException", FailureKind::Denied),
             (400, "ExpiredTokenException", FailureKind::Denied),
             (400, "InvalidSignatureException", FailureKind::Denied),

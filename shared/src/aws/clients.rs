@@ -1,12 +1,14 @@
 //! Whose credentials, which region, which endpoint: the one place that builds SDK configuration and clients.
 //!
 //! There is one configuration per identity and region, and one client per identity, region and endpoint; all share one
-//! pool of connections. DynamoDB clients do not retry, because [`crate::retry`] goes around them; the others retry as
-//! the SDK does by default.
+//! pool of connections. Clients of tables and of streams do not retry, because [`crate::retry`] goes around
+//! them; the others retry as the SDK does by default.
 //!
 //! The SDK's watch over stalled streams steps through every instant that the wall clock jumps over while a request is
 //! under way, and holds up the whole process meanwhile. So it is off where the time for one try covers all of the
 //! request; what remains is the body of an S3 object, which is read after the try.
+
+mod streams;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,6 +36,8 @@ use super::classify;
 use super::credentials::{NamedProfile, Session};
 use crate::domain::job::{Access, Side};
 use crate::ports::failure::{Failure, FailureKind};
+
+pub use streams::region_of_arn;
 
 /// Time to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -107,6 +111,8 @@ struct Cache {
     sessions: HashMap<Identity, SharedCredentialsProvider>,
     configs: HashMap<(Identity, Option<String>), SdkConfig>,
     tables: HashMap<(Identity, String, Option<String>), aws_sdk_dynamodb::Client>,
+    streams: HashMap<(Identity, String, Option<String>), aws_sdk_dynamodbstreams::Client>,
+    kinesis: HashMap<(Identity, String), aws_sdk_kinesis::Client>,
     queues: HashMap<Option<String>, aws_sdk_sqs::Client>,
     buckets: Option<aws_sdk_s3::Client>,
 }
@@ -240,6 +246,8 @@ impl Clients {
         ));
         cache.configs.retain(|(other, _), _| *other != identity);
         cache.tables.retain(|(other, _, _), _| *other != identity);
+        cache.streams.retain(|(other, _, _), _| *other != identity);
+        cache.kinesis.retain(|(other, _), _| *other != identity);
         cache.sessions.insert(identity, SharedCredentialsProvider::new(session));
         Ok(())
     }

@@ -1,4 +1,6 @@
 //! Attribute values between the SDK's types and the domain's.
+//!
+//! The SDK has a type of its own for them in each of its crates, all alike.
 
 use std::collections::HashMap;
 
@@ -41,40 +43,54 @@ pub(super) fn value_to_sdk(value: &Value) -> AttributeValue {
     }
 }
 
+/// An attribute value in the type of one of the SDK's crates.
+pub(super) trait SdkValue: Sized {
+    /// Takes it over; else says what it is, without its value.
+    fn take_over(self) -> Result<Value, &'static str>;
+}
+
+macro_rules! values_of {
+    ($($sdk:ident),+) => {$(
+        impl SdkValue for $sdk::types::AttributeValue {
+            fn take_over(self) -> Result<Value, &'static str> {
+                Ok(match self {
+                    Self::S(text) => Value::S(text),
+                    Self::N(text) => Value::N(number(&text)?),
+                    Self::B(bytes) => Value::B(bytes.into_inner()),
+                    Self::Bool(truth) => Value::Bool(truth),
+                    Self::Null(_) => Value::Null,
+                    Self::Ss(members) => Value::Ss(members),
+                    Self::Ns(members) => {
+                        Value::Ns(members.iter().map(|member| number(member)).collect::<Result<_, _>>()?)
+                    }
+                    Self::Bs(members) => Value::Bs(members.into_iter().map(Blob::into_inner).collect()),
+                    Self::L(values) => Value::L(values.into_iter().map(Self::take_over).collect::<Result<_, _>>()?),
+                    Self::M(values) => Value::M(
+                        values
+                            .into_iter()
+                            .map(|(name, value)| value.take_over().map(|value| (name, value)))
+                            .collect::<Result<_, _>>()?,
+                    ),
+                    _ => return Err("a type of value that this version does not know"),
+                })
+            }
+        }
+    )+};
+}
+
+values_of!(aws_sdk_dynamodb, aws_sdk_dynamodbstreams);
+
 /// Takes over an item as the SDK read it.
 ///
 /// # Errors
 /// `Unreadable` when it has a type that the SDK does not know, or a number that is none.
-pub(super) fn item_from_sdk(item: SdkItem) -> Result<Item, Unreadable> {
+pub(super) fn item_from_sdk<V: SdkValue>(item: HashMap<String, V>) -> Result<Item, Unreadable> {
     item.into_iter()
-        .map(|(name, value)| match value_from_sdk(value) {
+        .map(|(name, value)| match value.take_over() {
             Ok(value) => Ok((name, value)),
             Err(what) => Err(Unreadable { attribute: name, what }),
         })
         .collect()
-}
-
-fn value_from_sdk(value: AttributeValue) -> Result<Value, &'static str> {
-    Ok(match value {
-        AttributeValue::S(text) => Value::S(text),
-        AttributeValue::N(text) => Value::N(number(&text)?),
-        AttributeValue::B(bytes) => Value::B(bytes.into_inner()),
-        AttributeValue::Bool(truth) => Value::Bool(truth),
-        AttributeValue::Null(_) => Value::Null,
-        AttributeValue::Ss(members) => Value::Ss(members),
-        AttributeValue::Ns(members) => {
-            Value::Ns(members.iter().map(|member| number(member)).collect::<Result<_, _>>()?)
-        }
-        AttributeValue::Bs(members) => Value::Bs(members.into_iter().map(Blob::into_inner).collect()),
-        AttributeValue::L(values) => Value::L(values.into_iter().map(value_from_sdk).collect::<Result<_, _>>()?),
-        AttributeValue::M(values) => Value::M(
-            values
-                .into_iter()
-                .map(|(name, value)| value_from_sdk(value).map(|value| (name, value)))
-                .collect::<Result<_, _>>()?,
-        ),
-        _ => return Err("a type of value that this version does not know"),
-    })
 }
 
 fn number(text: &str) -> Result<Number, &'static str> {

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::operation::scan::ScanOutput;
 use aws_sdk_dynamodb::operation::scan::builders::ScanFluentBuilder;
 use aws_sdk_dynamodb::types::{
     BillingMode, ConsumedCapacity, DeleteRequest, KeysAndAttributes, PutRequest, ReturnConsumedCapacity,
-    ScalarAttributeType, TableDescription, TableStatus, TimeToLiveStatus, WriteRequest,
+    ScalarAttributeType, StreamViewType, TableDescription, TableStatus, TimeToLiveStatus, WriteRequest,
 };
 use aws_sdk_dynamodb::{Client, types};
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -20,6 +20,7 @@ use super::classify;
 use super::convert::{SdkItem, Unreadable, item_from_sdk, item_to_sdk};
 use super::expression::{Expression, projection};
 use super::fast::{self, GotPage};
+use super::streams::view;
 use crate::domain::condition::{Condition, Write};
 use crate::domain::cost::TableSize;
 use crate::domain::digest::Digester;
@@ -30,7 +31,7 @@ use crate::domain::value::{Item, Value};
 use crate::ports::failure::{Failure, FailureKind};
 use crate::ports::table::{
     Applied, Batch, Billing, Content, Description, EntryPage, GetRequest, Got, GotEntries, Page, Readiness,
-    ScanRequest, Table, WriteAnswer, got_of_entries, page_of_entries,
+    ScanRequest, Table, TableStream, WriteAnswer, got_of_entries, page_of_entries,
 };
 
 /// One table, reached through one client.
@@ -212,6 +213,11 @@ impl DynamoTable {
             _ if read == 0 => Billing::OnDemand,
             _ => Billing::Provisioned { read, write },
         };
+        let enabled = table.stream_specification.filter(|stream| stream.stream_enabled);
+        let stream = enabled.zip(table.latest_stream_arn).map(|(stream, arn)| TableStream {
+            arn,
+            view: view(stream.stream_view_type.as_ref().map(StreamViewType::as_str)),
+        });
         Ok(Description {
             id: table.table_id,
             arn: table.table_arn,
@@ -225,6 +231,7 @@ impl DynamoTable {
                 .into_iter()
                 .filter_map(|replica| replica.region_name)
                 .collect(),
+            stream,
         })
     }
 }
@@ -405,6 +412,7 @@ mod tests {
     use crate::domain::compare::Ignore;
     use crate::domain::entries::Entries;
     use crate::domain::number::Number;
+    use crate::ports::stream::View;
     use crate::ports::table::{digests_of_got, digests_of_page};
 
     fn schema() -> KeySchema {
@@ -566,6 +574,24 @@ mod tests {
         assert_eq!(first.billing, Billing::Provisioned { read: 50, write: 5 });
         assert_eq!(second.billing, Billing::OnDemand);
         assert_eq!(first.size, TableSize { items: 3, bytes: 200 });
+    }
+
+    #[tokio::test]
+    async fn a_table_names_its_stream_while_it_is_enabled() {
+        let answer = |specification: &str| {
+            let body = r#"{"Table":{"TableStatus":"ACTIVE","KeySchema":[{"AttributeName":"name","KeyType":"HASH"}],
+                "AttributeDefinitions":[{"AttributeName":"name","AttributeType":"S"}],
+                "LatestStreamArn":"arn:stream" SPECIFICATION}}"#;
+            Answer::new(200, body.replace("SPECIFICATION", specification))
+        };
+        let enabled = r#","StreamSpecification":{"StreamEnabled":true,"StreamViewType":"NEW_IMAGE"}"#;
+        let disabled = r#","StreamSpecification":{"StreamEnabled":false}"#;
+        let table = canned(&Canned::new([answer(enabled), answer(disabled), answer("")]));
+
+        let stream = TableStream { arn: "arn:stream".to_owned(), view: View::New };
+        assert_eq!(table.describe().await.unwrap().stream, Some(stream));
+        assert_eq!(table.describe().await.unwrap().stream, None);
+        assert_eq!(table.describe().await.unwrap().stream, None);
     }
 
     #[tokio::test]

@@ -21,7 +21,7 @@ use crate::domain::value::{Item, Value};
 use crate::ports::failure::{Failure, FailureKind};
 use crate::ports::table::{
     Applied, Batch, Billing, Content, Description, GetRequest, Got, MAX_WRITES_PER_BATCH, Page, Readiness, ScanRequest,
-    Table, WriteAnswer,
+    Table, TableStream, WriteAnswer,
 };
 
 /// Bytes of items after which a page ends.
@@ -51,6 +51,7 @@ pub struct MemoryTable {
     page_bytes: usize,
     order: u64,
     time_to_live: Option<String>,
+    stream: Option<TableStream>,
     // Held for the length of one request, which makes each of them atomic.
     items: Mutex<BTreeMap<Place, Item>>,
 }
@@ -76,6 +77,7 @@ impl MemoryTable {
             page_bytes: PAGE_BYTES,
             order: 0,
             time_to_live: None,
+            stream: None,
             items: Mutex::default(),
         }
     }
@@ -98,6 +100,12 @@ impl MemoryTable {
     #[must_use]
     pub fn with_time_to_live(self, attribute: &str) -> Self {
         Self { time_to_live: Some(attribute.to_owned()), ..self }
+    }
+
+    /// Says that it has this stream. What goes into it, its test says.
+    #[must_use]
+    pub fn with_stream(self, stream: TableStream) -> Self {
+        Self { stream: Some(stream), ..self }
     }
 
     /// Puts an item, as another program would; no port call.
@@ -237,6 +245,7 @@ impl Table for MemoryTable {
             },
             billing: Billing::OnDemand,
             replicas: Vec::new(),
+            stream: self.stream.clone(),
         })
     }
 

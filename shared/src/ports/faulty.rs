@@ -4,6 +4,8 @@
 //! seed and the number of the call alone, so a test that fails does so again. Everything it injects is something the
 //! ports' contracts allow: no code may break by it.
 
+mod stream;
+
 use std::future::{Future, pending};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,6 +22,8 @@ use super::queue::{Delivery, Unsent, WorkQueue};
 use super::table::{Batch, Description, GetRequest, Got, Page, ScanRequest, Table, WriteAnswer};
 use crate::domain::condition::{Condition, Write};
 use crate::domain::encryption::Encryption;
+
+pub use stream::FaultyStream;
 
 /// Mixed into the seed with the number of a call, so that neighbouring calls have nothing in common.
 const CALL_STRIDE: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -40,6 +44,7 @@ pub struct FaultPlan {
     failing: f64,
     partial: f64,
     duplicating: f64,
+    expiring: f64,
     crash: Option<(u64, Moment)>,
     counts: Arc<Mutex<Counts>>,
     crashed: CancellationToken,
@@ -70,7 +75,7 @@ impl FaultPlan {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let (counts, crashed) = (Arc::default(), CancellationToken::new());
-        Self { seed, failing: 0.0, partial: 0.0, duplicating: 0.0, crash: None, counts, crashed }
+        Self { seed, failing: 0.0, partial: 0.0, duplicating: 0.0, expiring: 0.0, crash: None, counts, crashed }
     }
 
     /// Calls fail in passing with this probability, half of them after their effect has happened.
@@ -89,6 +94,12 @@ impl FaultPlan {
     #[must_use]
     pub fn duplicating(self, probability: f64) -> Self {
         Self { duplicating: probability, ..self }
+    }
+
+    /// Cursors of streams turn out to be too old with this probability.
+    #[must_use]
+    pub fn expiring(self, probability: f64) -> Self {
+        Self { expiring: probability, ..self }
     }
 
     /// The program dies at the `n`-th call, counted from 1: that call never returns, nor does any later one.

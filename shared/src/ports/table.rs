@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::failure::{Failure, FailureKind};
+use super::stream::View;
 use crate::domain::condition::{Condition, Write};
 use crate::domain::cost::TableSize;
 use crate::domain::digest::Digester;
@@ -28,6 +29,17 @@ pub struct Description {
     pub billing: Billing,
     /// The regions in which it has replicas, where it is one of a global table (version 2019.11.21).
     pub replicas: Vec<String>,
+    /// Its stream of changes, while it is enabled.
+    pub stream: Option<TableStream>,
+}
+
+/// A table's DynamoDB stream, as the table tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableStream {
+    /// Its ARN; one that is disabled and enabled again is another stream.
+    pub arn: String,
+    /// What its records carry.
+    pub view: View,
 }
 
 /// What a table's reads and writes are paid by.
