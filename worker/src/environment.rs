@@ -5,7 +5,9 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use shared::aws::clients::Clients;
 use shared::aws::dynamodb::DynamoTable;
+use shared::aws::kinesis::KinesisStream;
 use shared::aws::s3::S3Store;
+use shared::aws::streams::DynamoDbStream;
 use shared::domain::job::{Side, StreamSource};
 use shared::domain::key::KeySchema;
 use shared::journal::StoreUrl;
@@ -66,7 +68,7 @@ impl Environment {
     /// Real tables, and stores on S3 or in a directory.
     #[must_use]
     pub fn aws(clients: Arc<Clients>) -> Self {
-        let for_stores = Arc::clone(&clients);
+        let (for_stores, for_streams) = (Arc::clone(&clients), Arc::clone(&clients));
         Self::new(
             move |side| {
                 let clients = Arc::clone(&clients);
@@ -85,6 +87,21 @@ impl Environment {
                 })
             },
         )
+        .with_streams(move |Followed { source, side, schema }| {
+            let clients = Arc::clone(&for_streams);
+            Box::pin(async move {
+                Ok(match source {
+                    StreamSource::DynamoDb { arn } => {
+                        Arc::new(DynamoDbStream::new(clients.dynamodb_streams(&side).await?, arn, schema))
+                            as Arc<dyn ChangeStream>
+                    }
+                    StreamSource::Kinesis { arn } => {
+                        let client = clients.kinesis(&side.access, &arn).await?;
+                        Arc::new(KinesisStream::new(client, arn, side.table.name(), schema))
+                    }
+                })
+            })
+        })
     }
 
     /// Opens a table.

@@ -5,7 +5,7 @@
 //! - [`jobs`]: the kinds of work.
 //! - [`apply`]: changes onto the slaves. [`following`]: a stream's shards. [`backup`]: items as objects.
 //! - [`context`], [`environment`]: what a worker keeps of a job, and how it reaches tables and stores.
-//! - [`plan`]: from a request to a job's manifest.
+//! - [`plan`], [`plan_replicate`]: from a request to a job's manifest.
 //! - [`embedded`]: a whole job in one process, and the way to use dynamend as a library, with [`hooks`].
 //! - [`daemon`]: the program `dynamend-worker`.
 
@@ -22,6 +22,7 @@ pub mod following;
 pub mod hooks;
 pub mod jobs;
 pub mod plan;
+pub mod plan_replicate;
 mod polling;
 mod rejects;
 

@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use shared::domain::cost::{Prices, Reading, TableSize, choose};
 use shared::domain::decide::{Kind, Policy, Repair};
 use shared::domain::encryption::Encryption;
-use shared::domain::job::{JobKind, MANIFEST_VERSION, Manifest, Side, Strategy, StrategyChoice, SyncSettings};
+use shared::domain::job::{
+    BackfillSettings, JobKind, MANIFEST_VERSION, Manifest, Side, Strategy, StrategyChoice, SyncSettings,
+};
 use shared::domain::job_check::BadManifest;
 use shared::domain::key::{BadKey, Key, KeySchema};
 use shared::domain::limits::{Budget, Capacity, Direction, Limits, NotProvisioned};
@@ -138,6 +140,20 @@ pub enum CannotPlan {
         /// The share.
         asked: String,
     },
+    /// The master has no stream that could be followed.
+    #[error("table {table} has no stream that is enabled")]
+    NoStream {
+        /// The master.
+        table: String,
+    },
+    /// A stream cannot be followed now.
+    #[error("stream {arn} {why}")]
+    BadStream {
+        /// Its ARN.
+        arn: String,
+        /// Why not.
+        why: String,
+    },
     /// There are not two segments to pick from.
     #[error("a sample needs 2 segments to pick from, and there is {of}")]
     TooFewToSample {
@@ -163,6 +179,30 @@ pub enum CannotPlan {
 /// # Errors
 /// See [`CannotPlan`].
 pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Manifest, CannotPlan> {
+    Ok(plan_tables(request, JobKind::Sync, environment).await?.0)
+}
+
+/// The same of a backfill. What the request says of a comparison does not count.
+///
+/// # Errors
+/// See [`CannotPlan`].
+pub async fn plan_backfill(
+    request: SyncRequest,
+    backfill: BackfillSettings,
+    environment: &Environment,
+) -> Result<Manifest, CannotPlan> {
+    let (manifest, _) = plan_tables(request, JobKind::Backfill, environment).await?;
+    let manifest = Manifest { backfill: Some(backfill), ..manifest };
+    manifest.check()?;
+    Ok(manifest)
+}
+
+/// What any job has in common; also what the master says of itself.
+pub(crate) async fn plan_tables(
+    request: SyncRequest,
+    kind: JobKind,
+    environment: &Environment,
+) -> Result<(Manifest, Description), CannotPlan> {
     let SyncRequest {
         job,
         mut master,
@@ -177,7 +217,8 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
         settings,
     } = request;
     let (of_master, of_slaves) = look_at(&master, &slaves, environment).await?;
-    if settings.policy.writes() && global_tables == GlobalTables::Refuse {
+    let writes = kind != JobKind::Sync || settings.policy.writes();
+    if writes && global_tables == GlobalTables::Refuse {
         refuse_replicas((&master, &of_master), slaves.iter().zip(&of_slaves))?;
     }
     let sides: Vec<(&Side, &Description)> =
@@ -211,19 +252,22 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
         Ok((segment, key.to_json()))
     });
     let starting_keys = starting_keys.collect::<Result<_, CannotPlan>>()?;
-    let strategies = strategies(&settings, of_master.size, &of_slaves);
-    for side in std::iter::once(&mut master).chain(&mut slaves) {
-        side.time_to_live = time_to_live(side, settings.policy, environment).await?;
+    let mut chosen = Vec::new();
+    if kind == JobKind::Sync {
+        chosen = strategies(&settings, of_master.size, &of_slaves);
+        for side in std::iter::once(&mut master).chain(&mut slaves) {
+            side.time_to_live = time_to_live(side, settings.policy, environment).await?;
+        }
     }
     let sides = std::iter::once(&mut master).chain(&mut slaves);
-    for (side, description) in sides.zip(std::iter::once(of_master).chain(of_slaves)) {
+    for (side, description) in sides.zip(std::iter::once(of_master.clone()).chain(of_slaves)) {
         side.table_id = description.id;
         side.size = Some(description.size);
     }
     let manifest = Manifest {
         version: MANIFEST_VERSION,
         job,
-        kind: JobKind::Sync,
+        kind,
         created_at: format!("{:.3}", Timestamp::now()),
         master,
         slaves,
@@ -232,15 +276,17 @@ pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Man
         only_segments,
         sample,
         starting_keys,
-        strategies,
+        strategies: chosen,
         encryption,
         limits,
         sync: settings,
         backfill: None,
         replicate: None,
     };
-    manifest.check()?;
-    Ok(manifest)
+    if kind == JobKind::Sync {
+        manifest.check()?;
+    }
+    Ok((manifest, of_master))
 }
 
 /// The attribute by which a table deletes items.
