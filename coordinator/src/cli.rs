@@ -92,6 +92,10 @@ pub enum LogFormatArg {
 pub enum Command {
     /// Compare a master with its slaves; with write flags, repair them
     Sync(Box<SyncArgs>),
+    /// Copy a master's items to its slaves, without reading the slaves
+    Backfill(Box<BackfillArgs>),
+    /// Follow a master's changes (DynamoDB Streams or Kinesis) and apply them to its slaves
+    Replicate(Box<ReplicateArgs>),
     /// Say what a `sync` of these tables would cost; reads nothing but their descriptions
     Estimate(Box<EstimateArgs>),
     /// Show where a job stands
@@ -158,41 +162,19 @@ pub struct SyncArgs {
     #[arg(long, help_heading = "Comparison")]
     pub report_values: bool,
 
-    /// Segments of the parallel scan, 1 to 1000000, or auto: from the table's size
-    #[arg(long, value_name = "N|auto", value_parser = segments, help_heading = "Scan")]
-    pub segments: Option<SegmentsArg>,
-    /// Do only these segments: 0,3,8-15
-    #[arg(long, value_name = "LIST", help_heading = "Scan")]
-    pub only_segments: Option<SegmentSet>,
+    /// How the master is scanned.
+    #[command(flatten)]
+    pub scan: ScanArgs,
     /// Do only a random share of the segments, above 0 and below 1, and estimate the totals from it
     #[arg(long, value_name = "FRACTION", conflicts_with = "starting_key", help_heading = "Scan")]
     pub sample: Option<Fraction>,
-    /// Segments worked on at once in this process; sets --segments when that is not given [default: twice the cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Scan")]
-    pub parallel: Option<u32>,
-    /// Start after this key, {"id":"abc"} or {"id":{"S":"abc"}}, or SEGMENT=KEY; repeatable
-    #[arg(long, value_name = "JSON", help_heading = "Scan")]
-    pub starting_key: Vec<String>,
-    /// Items per Scan page [default: as many as make 1 MB, 2000 at most]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Scan")]
-    pub scan_limit: Option<u32>,
     /// Keys per BatchGetItem, 1 to 100
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100), help_heading = "Scan")]
     pub batch_read_limit: u32,
-    /// Times a request is tried again
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=1000), help_heading = "Scan")]
-    pub max_retries: u32,
-    /// Base of the exponential delay between tries, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=60_000), help_heading = "Scan")]
-    pub retry_delay_base: u64,
 
-    /// The job's id [default: made from the time]
-    #[arg(long, value_name = "ID", value_parser = job_id, help_heading = "Job")]
-    pub job_id: Option<String>,
-    /// With --queue: follow the job to its end
-    #[arg(long, help_heading = "Job")]
-    pub wait: bool,
-
+    /// The job itself.
+    #[command(flatten)]
+    pub new_job: NewJobArgs,
     /// How the job's objects are encrypted.
     #[command(flatten)]
     pub encryption: EncryptionArgs,
@@ -206,6 +188,161 @@ pub struct SyncArgs {
     /// Codes of second factors.
     #[command(flatten)]
     pub mfa: MfaArgs,
+}
+
+/// How a table is scanned.
+#[derive(Debug, Args)]
+pub struct ScanArgs {
+    /// Segments of the parallel scan, 1 to 1000000, or auto: from the table's size
+    #[arg(long, value_name = "N|auto", value_parser = segments, help_heading = "Scan")]
+    pub segments: Option<SegmentsArg>,
+    /// Do only these segments: 0,3,8-15
+    #[arg(long, value_name = "LIST", help_heading = "Scan")]
+    pub only_segments: Option<SegmentSet>,
+    /// Segments worked on at once in this process; sets --segments when that is not given [default: twice the cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Scan")]
+    pub parallel: Option<u32>,
+    /// Start after this key, {"id":"abc"} or {"id":{"S":"abc"}}, or SEGMENT=KEY; repeatable
+    #[arg(long, value_name = "JSON", help_heading = "Scan")]
+    pub starting_key: Vec<String>,
+    /// Items per Scan page [default: as many as make 1 MB, 2000 at most]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Scan")]
+    pub scan_limit: Option<u32>,
+    /// Times a request is tried again
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=1000), help_heading = "Scan")]
+    pub max_retries: u32,
+    /// Base of the exponential delay between tries, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=60_000), help_heading = "Scan")]
+    pub retry_delay_base: u64,
+}
+
+/// A job that is made.
+#[derive(Debug, Args)]
+pub struct NewJobArgs {
+    /// The job's id [default: made from the time]
+    #[arg(long, value_name = "ID", value_parser = job_id, help_heading = "Job")]
+    pub job_id: Option<String>,
+    /// With --queue: follow the job to its end
+    #[arg(long, help_heading = "Job")]
+    pub wait: bool,
+}
+
+/// Options of `backfill`.
+#[derive(Debug, Args)]
+pub struct BackfillArgs {
+    /// The tables.
+    #[command(flatten)]
+    pub tables: TableArgs,
+    /// Leave items alone that a slave has already
+    #[arg(long, help_heading = "Copy")]
+    pub only_missing: bool,
+    /// What is copied how.
+    #[command(flatten)]
+    pub copy: CopyArgs,
+}
+
+/// Options of every job that copies.
+#[derive(Debug, Args)]
+pub struct CopyArgs {
+    /// Strongly consistent scans, at twice the price
+    #[arg(long, help_heading = "Copy")]
+    pub consistent_read: bool,
+    /// Write to a slave that is a replica of the master's own global table
+    #[arg(long, help_heading = "Copy")]
+    pub allow_global_table: bool,
+    /// How the master is scanned.
+    #[command(flatten)]
+    pub scan: ScanArgs,
+    /// The job itself.
+    #[command(flatten)]
+    pub new_job: NewJobArgs,
+    /// How the job's objects are encrypted.
+    #[command(flatten)]
+    pub encryption: EncryptionArgs,
+    /// What the job may take.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Whose credentials are used.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
+    /// Codes of second factors.
+    #[command(flatten)]
+    pub mfa: MfaArgs,
+}
+
+/// Options of `replicate`.
+#[derive(Debug, Args)]
+pub struct ReplicateArgs {
+    /// The table whose changes are followed: REGION:NAME, REGION/NAME or an ARN
+    #[arg(short, long, value_name = "TABLE")]
+    pub master: TableRef,
+    /// A table that they are applied to; repeatable
+    #[arg(
+        short,
+        long = "slave",
+        visible_alias = "slaves",
+        value_name = "TABLE",
+        required_unless_present = "to_backup"
+    )]
+    pub slaves: Vec<TableRef>,
+    /// Keep each item as an object of its own below this place: s3://BUCKET/PREFIX or a directory
+    #[arg(long, value_name = "URL", conflicts_with = "origin_attribute")]
+    pub to_backup: Option<String>,
+
+    /// Where to begin: latest, trim-horizon, a time (2026-11-21T10:00:00Z), or the id of a job that stopped
+    #[arg(long, value_name = "WHERE", default_value = "trim-horizon", default_value_if("backfill", "true", "latest"), value_parser = from, help_heading = "Stream")]
+    pub from: FromArg,
+    /// The Kinesis stream of the changes [default: the master's own stream]
+    #[arg(long, value_name = "ARN", help_heading = "Stream")]
+    pub kinesis: Option<String>,
+    /// Copy the master's items first
+    #[arg(long, help_heading = "Stream")]
+    pub backfill: bool,
+    /// With --backfill: leave items alone that a slave has already
+    #[arg(long, requires = "backfill", help_heading = "Stream")]
+    pub only_missing: bool,
+    /// End when all shards are less than this many seconds behind
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "10", value_parser = clap::value_parser!(u32).range(5..=86_400), help_heading = "Stream")]
+    pub until_caught_up: Option<u32>,
+    /// Compare the tables at the end, without repairing anything
+    #[arg(long, requires = "until_caught_up", requires = "slaves", help_heading = "Stream")]
+    pub verify: bool,
+    /// An attribute that grows with every change of an item (number or string): what is newer on a slave is left alone
+    #[arg(long, value_name = "ATTR", help_heading = "Stream")]
+    pub version_attribute: Option<String>,
+    /// Mark what is written in this attribute, and leave alone what another replication wrote and marked there: for
+    /// two tables that follow each other
+    #[arg(long, value_name = "ATTR", help_heading = "Stream")]
+    pub origin_attribute: Option<String>,
+    /// What is copied how.
+    #[command(flatten)]
+    pub copy: CopyArgs,
+}
+
+/// Where following begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FromArg {
+    /// With the changes from now on.
+    Latest,
+    /// With the oldest change there is.
+    TrimHorizon,
+    /// With the changes from this time on (milliseconds since 1970).
+    Time(i64),
+    /// Where this job stood.
+    Job(String),
+}
+
+fn from(text: &str) -> Result<FromArg, String> {
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Ok(FromArg::Time(time.as_millisecond()));
+    }
+    match text.to_ascii_lowercase().replace('_', "-").as_str() {
+        "latest" => Ok(FromArg::Latest),
+        "trim-horizon" => Ok(FromArg::TrimHorizon),
+        _ => job_id(text).map(FromArg::Job).map_err(|error| {
+            format!("{error}; it is also neither latest, nor trim-horizon, nor a time such as 2026-11-21T10:00:00Z")
+        }),
+    }
 }
 
 /// What a job may take.

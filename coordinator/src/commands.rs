@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod backfill;
 mod cancel;
 mod completions;
 #[cfg(feature = "demo")]
@@ -8,6 +9,7 @@ mod estimate;
 mod jobs;
 mod limit;
 mod pause;
+mod replicate;
 mod report;
 mod resume;
 mod status;
@@ -28,6 +30,8 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> Result<Exit, Failure> {
     let settings = Settings::resolve(&cli.common)?;
     match cli.command {
         Command::Sync(args) => Box::pin(sync::run(&settings, *args, stop)).await,
+        Command::Backfill(args) => Box::pin(backfill::run(&settings, *args, stop)).await,
+        Command::Replicate(args) => Box::pin(replicate::run(&settings, *args, stop)).await,
         Command::Estimate(args) => Box::pin(estimate::run(settings, &args)).await,
         Command::Status(args) => status::run(&settings, &args, &stop).await,
         Command::Jobs(args) => jobs::run(&settings, &args).await,

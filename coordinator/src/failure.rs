@@ -138,6 +138,17 @@ impl From<CannotPlan> for Failure {
         let message = error.to_string();
         match error {
             CannotPlan::Port(failure) => failure.into(),
+            CannotPlan::NoStream { table } => Self::failed(
+                message,
+                format!(
+                    "enable one: aws dynamodb update-table --table-name {} --stream-specification \
+                     StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES; or name a Kinesis stream with --kinesis",
+                    table.split([':', '/']).next_back().unwrap_or_default()
+                ),
+            ),
+            CannotPlan::BadStream { .. } => {
+                Self::failed(message, "look at the stream with `aws dynamodbstreams describe-stream`")
+            }
             CannotPlan::Unfit(_) => Self::usage(message, "`dynamend sync --help` says what can be asked for"),
             CannotPlan::SameTable { .. } => Self::usage(message, "name each table once"),
             CannotPlan::NotReady { .. } => Self::failed(message, "run the command again when the table is ACTIVE"),

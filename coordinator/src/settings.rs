@@ -12,6 +12,7 @@ use shared::domain::job::{
     Access, AfterWrite, Confirm, Consistency, Manifest, OldImages, Reader, ReportContent, Side, StrategyChoice,
     SyncSettings,
 };
+use shared::domain::sample::Fraction;
 use shared::domain::table_ref::TableRef;
 use shared::journal::{Journal, StoreUrl};
 use shared::ports::objects::ObjectStore;
@@ -21,8 +22,8 @@ use worker::environment::Environment;
 use worker::plan::{GlobalTables, LimitsAsked, Segments, SyncRequest, new_job_id};
 
 use crate::cli::{
-    Color, Common, CredentialArgs, EncryptionArgs, LogFormatArg, MfaArgs, OutputFormat, RepairArgs, SegmentsArg,
-    SseArg, StrategyArg, SyncArgs, TableArgs,
+    BackfillArgs, Color, Common, CopyArgs, CredentialArgs, EncryptionArgs, LimitArgs, LogFormatArg, MfaArgs,
+    OutputFormat, RepairArgs, ReplicateArgs, ScanArgs, SegmentsArg, SseArg, StrategyArg, SyncArgs,
 };
 use crate::failure::Failure;
 use crate::output::note;
@@ -153,26 +154,84 @@ impl Settings {
     /// # Errors
     /// When its flags contradict each other.
     pub fn sync_request(&self, args: &SyncArgs) -> Result<SyncRequest, Failure> {
-        let (master, slaves) = self.sides(&args.tables, &args.credentials, &args.mfa)?;
-        let at_once = args.parallel.unwrap_or_else(default_parallel);
-        let starting_keys = starting_keys(&args.starting_key)?;
-        let segments = segments(args, at_once, &starting_keys)?;
+        let (master, slaves) = self.sides(&args.tables.master, &args.tables.slaves, &args.credentials, &args.mfa)?;
+        let at_once = args.scan.parallel.unwrap_or_else(default_parallel);
+        let starting_keys = starting_keys(&args.scan.starting_key)?;
+        let segments = segments(&args.scan, args.sample, at_once, &starting_keys)?;
         Ok(SyncRequest {
-            job: args.job_id.clone().unwrap_or_else(new_job_id),
+            job: args.new_job.job_id.clone().unwrap_or_else(new_job_id),
             master,
             slaves,
             segments,
-            only_segments: args.only_segments.clone(),
+            only_segments: args.scan.only_segments.clone(),
             sample: args.sample,
             starting_keys: starting_keys.into_iter().map(|(segment, key)| (segment.unwrap_or(0), key)).collect(),
             global_tables: if args.safety.allow_global_table { GlobalTables::Allow } else { GlobalTables::Refuse },
             encryption: self.encryption(&args.encryption)?,
-            limits: LimitsAsked {
-                read: args.limits.read_capacity,
-                write: args.limits.write_capacity,
-                max_cost: args.limits.max_cost,
-            },
+            limits: limits_asked(&args.limits),
             settings: sync_settings(args),
+        })
+    }
+
+    /// What `backfill` asks for.
+    ///
+    /// # Errors
+    /// When its flags contradict each other.
+    pub fn backfill_request(&self, args: &BackfillArgs) -> Result<SyncRequest, Failure> {
+        self.copy_request(&args.tables.master, &args.tables.slaves, &args.copy, None)
+    }
+
+    /// What `replicate` asks for, as far as it concerns the tables.
+    ///
+    /// # Errors
+    /// When its flags contradict each other.
+    pub fn replicate_request(&self, args: &ReplicateArgs) -> Result<SyncRequest, Failure> {
+        let scan = &args.copy.scan;
+        if !args.backfill && (scan.segments.is_some() || !scan.starting_key.is_empty()) {
+            return Err(Failure::usage(
+                "segments and starting keys are of a backfill, and none was asked for",
+                "give --backfill as well, or leave them out",
+            ));
+        }
+        if scan.only_segments.is_some() || !scan.starting_key.is_empty() {
+            return Err(Failure::usage(
+                "a stream cannot follow on a part of a backfill: the changes of the other part would be missing",
+                "copy the parts with `dynamend backfill`, and then follow without --backfill",
+            ));
+        }
+        self.copy_request(&args.master, &args.slaves, &args.copy, args.version_attribute.clone())
+    }
+
+    fn copy_request(
+        &self,
+        master: &TableRef,
+        slaves: &[TableRef],
+        args: &CopyArgs,
+        version_attribute: Option<String>,
+    ) -> Result<SyncRequest, Failure> {
+        let (master, slaves) = self.sides(master, slaves, &args.credentials, &args.mfa)?;
+        let at_once = args.scan.parallel.unwrap_or_else(default_parallel);
+        let starting_keys = starting_keys(&args.scan.starting_key)?;
+        let segments = segments(&args.scan, None, at_once, &starting_keys)?;
+        Ok(SyncRequest {
+            job: args.new_job.job_id.clone().unwrap_or_else(new_job_id),
+            master,
+            slaves,
+            segments,
+            only_segments: args.scan.only_segments.clone(),
+            sample: None,
+            starting_keys: starting_keys.into_iter().map(|(segment, key)| (segment.unwrap_or(0), key)).collect(),
+            global_tables: if args.allow_global_table { GlobalTables::Allow } else { GlobalTables::Refuse },
+            encryption: self.encryption(&args.encryption)?,
+            limits: limits_asked(&args.limits),
+            settings: SyncSettings {
+                scan_limit: args.scan.scan_limit,
+                max_retries: args.scan.max_retries,
+                retry_delay_base_ms: args.scan.retry_delay_base,
+                scan_consistency: if args.consistent_read { Consistency::Strong } else { Consistency::Eventual },
+                version_attribute,
+                ..SyncSettings::default()
+            },
         })
     }
 
@@ -204,7 +263,13 @@ impl Settings {
     ///
     /// # Errors
     /// When the flags contradict each other.
-    pub fn sides(&self, tables: &TableArgs, own: &CredentialArgs, mfa: &MfaArgs) -> Result<(Side, Vec<Side>), Failure> {
+    pub fn sides(
+        &self,
+        of_master: &TableRef,
+        of_slaves: &[TableRef],
+        own: &CredentialArgs,
+        mfa: &MfaArgs,
+    ) -> Result<(Side, Vec<Side>), Failure> {
         if mfa.slave_mfa_serial.is_some() && own.slave_role_arn.is_none() {
             return Err(Failure::usage(
                 "--slave-mfa-serial was given without a role of the slaves' own",
@@ -240,13 +305,17 @@ impl Settings {
         } else {
             Access { endpoint_url: slave_endpoint, ..master.clone() }
         };
-        refuse_unknown_region(&tables.master, &master)?;
-        for table in &tables.slaves {
+        refuse_unknown_region(of_master, &master)?;
+        for table in of_slaves {
             refuse_unknown_region(table, &slave)?;
         }
         let side = |table: &TableRef, access: &Access| Side::new(table.clone(), access.clone());
-        Ok((side(&tables.master, &master), tables.slaves.iter().map(|table| side(table, &slave)).collect()))
+        Ok((side(of_master, &master), of_slaves.iter().map(|table| side(table, &slave)).collect()))
     }
+}
+
+fn limits_asked(args: &LimitArgs) -> LimitsAsked {
+    LimitsAsked { read: args.read_capacity, write: args.write_capacity, max_cost: args.max_cost }
 }
 
 /// How logs are written.
@@ -304,10 +373,10 @@ fn sync_settings(args: &SyncArgs) -> SyncSettings {
             StrategyArg::Lookup => StrategyChoice::Lookup,
         },
         reader: if args.typed_reader { Reader::Typed } else { Reader::Fast },
-        scan_limit: args.scan_limit,
+        scan_limit: args.scan.scan_limit,
         batch_read_limit: args.batch_read_limit,
-        max_retries: args.max_retries,
-        retry_delay_base_ms: args.retry_delay_base,
+        max_retries: args.scan.max_retries,
+        retry_delay_base_ms: args.scan.retry_delay_base,
         scan_consistency: if args.consistent_read { Consistency::Strong } else { Consistency::Eventual },
         confirm: if args.no_confirm { Confirm::Never } else { Confirm::AfterMillis(millis(args.confirm_delay)) },
         report: if args.report_values { ReportContent::Values } else { ReportContent::Keys },
@@ -346,12 +415,17 @@ fn starting_keys(texts: &[String]) -> Result<StartingKeys, Failure> {
     Ok(keys)
 }
 
-fn segments(args: &SyncArgs, at_once: u32, starting_keys: &StartingKeys) -> Result<Segments, Failure> {
+fn segments(
+    args: &ScanArgs,
+    sample: Option<Fraction>,
+    at_once: u32,
+    starting_keys: &StartingKeys,
+) -> Result<Segments, Failure> {
     let asked = match (args.segments, args.parallel) {
         (Some(SegmentsArg::Fixed(n)), _) => Some(n),
         (Some(SegmentsArg::Auto), _) => None,
         // A sample needs more segments than are worked on at once.
-        (None, Some(_)) if args.sample.is_some() => None,
+        (None, Some(_)) if sample.is_some() => None,
         (None, Some(parallel)) => Some(parallel),
         (None, None) if starting_keys.contains_key(&None) => Some(1),
         (None, None) => None,

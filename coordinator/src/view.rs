@@ -1,9 +1,11 @@
 //! Summaries and discrepancies as text for people.
 
 use shared::domain::discrepancy::Discrepancy;
+use shared::domain::job::JobKind;
 use shared::domain::limits::{Direction, Limits};
+use shared::domain::rejected::Rejected;
 use shared::domain::sample::Estimate;
-use shared::domain::summary::{JobState, SampleSummary, SlaveSummary, StoppedBy, Summary};
+use shared::domain::summary::{JobState, Replication, SampleSummary, SlaveSummary, StoppedBy, Summary};
 use shared::domain::tally::Consumed;
 
 use crate::figures::grouped;
@@ -23,9 +25,15 @@ pub fn summary(summary: &Summary) -> String {
     )];
     let width = slaves.iter().map(|slave| slave.table.len()).max().unwrap_or(0).max("slave".len());
     lines.push(String::new());
-    lines.push(row(width, "slave", &COLUMNS.map(|(name, _)| name.to_owned())));
+    let columns: &[Column] = match summary.kind {
+        JobKind::Sync => &COLUMNS,
+        JobKind::Backfill | JobKind::Replicate => &COPY_COLUMNS,
+    };
+    let names: Vec<String> = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+    lines.push(row(width, "slave", &names));
     for slave in slaves {
-        lines.push(row(width, &slave.table, &COLUMNS.map(|(_, value)| grouped(value(slave)))));
+        let counts: Vec<String> = columns.iter().map(|(_, value)| grouped(value(slave))).collect();
+        lines.push(row(width, &slave.table, &counts));
     }
     lines.extend(sample.iter().flat_map(|sample| estimates(width, sample)));
     lines.push(String::new());
@@ -52,6 +60,7 @@ pub fn summary(summary: &Summary) -> String {
             lines.push(format!("{}: {} {what}", slave.table, counted(count, "item")));
         }
     }
+    lines.extend(summary.replication.iter().flat_map(following));
     lines.extend(summary.limits.as_ref().map(|limits| format!("limits: {}", limits_line(limits))));
     lines.extend(summary.stopped_by.map(|StoppedBy::MaxCost| out_of_money(summary)));
     for slave in slaves.iter().filter(|slave| slave.gave_way > 0) {
@@ -65,6 +74,49 @@ pub fn summary(summary: &Summary) -> String {
         lines.push(format!("failed: {} segment {}: {}", error.pass, error.segment, error.error));
     }
     lines.join("\n")
+}
+
+/// How far a replication is, and what it lost.
+fn following(replication: &Replication) -> Vec<String> {
+    let Replication { shards, waiting, ended, records, squashed, reread, known, looped, malformed, .. } = replication;
+    let mut lines = vec![format!(
+        "{} of the stream in {} ({} ended, {} waiting): {} needless because of later ones, {} answered by reading the \
+         master, {} on the slaves already{}{}",
+        counted(*records, "record"),
+        counted(*shards, "shard"),
+        grouped(*ended),
+        grouped(*waiting),
+        grouped(*squashed),
+        grouped(*reread),
+        grouped(*known),
+        nonzero(", ", *looped, " from the other direction"),
+        nonzero(", ", *malformed, " malformed"),
+    )];
+    if replication.backed_up + replication.unbacked > 0 {
+        lines.push(format!(
+            "{} put into the backup, {} deleted from it",
+            counted(replication.backed_up, "object"),
+            grouped(replication.unbacked)
+        ));
+    }
+    lines.push(match replication.caught_up_to_ms.and_then(time) {
+        Some(time) => format!("every write to the master up to {time} is on the slaves"),
+        None => "not caught up with the master yet".to_owned(),
+    });
+    for lost in &replication.gaps {
+        let from = lost.from_ms.and_then(time).unwrap_or_else(|| "the beginning".to_owned());
+        let to = time(lost.to_ms).unwrap_or_default();
+        lines.push(format!(
+            "gap: changes of shard {} from {from} to {to} were gone before they could be read",
+            lost.shard
+        ));
+    }
+    lines
+}
+
+/// A time in milliseconds since 1970, as people write it.
+fn time(ms: i64) -> Option<String> {
+    Some(format!("{:.3}", jiff::Timestamp::from_millisecond(ms).ok()?))
 }
 
 /// `500 read units per second of each table, $2.50 in all`, or table by table where they differ.
@@ -142,6 +194,14 @@ const COLUMNS: [Column; 10] = [
     ("failed", |slave| slave.failed),
 ];
 
+/// Where nothing is compared. What a slave has newer, or has already, is skipped; what it refused is rejected.
+const COPY_COLUMNS: [Column; 4] = [
+    ("written", |slave| slave.written),
+    ("deleted", |slave| slave.deleted),
+    ("skipped", |slave| slave.skipped),
+    ("rejected", |slave| slave.failed),
+];
+
 fn row(width: usize, name: &str, cells: &[String]) -> String {
     let cells: Vec<String> = cells.iter().map(|cell| format!("{cell:>10}")).collect();
     format!("{name:<width$}{}", cells.concat())
@@ -152,6 +212,13 @@ fn row(width: usize, name: &str, cells: &[String]) -> String {
 pub fn next_step(summary: &Summary) -> Option<String> {
     let job = &summary.job;
     match summary.state {
+        JobState::Succeeded if summary.replication.as_ref().is_some_and(|replication| !replication.gaps.is_empty()) => {
+            Some(heal(summary))
+        }
+        JobState::Succeeded if summary.kind != JobKind::Sync && summary.remaining() == 0 => None,
+        JobState::Succeeded if summary.kind != JobKind::Sync => {
+            Some(format!("what was rejected: dynamend report {job}"))
+        }
         JobState::Succeeded if summary.slaves.iter().all(|slave| slave.discrepancies() == 0) => None,
         JobState::Succeeded => Some(format!("the discrepancies: dynamend report {job}")),
         JobState::Cancelled if summary.stopped_by.is_some() => Some(format!(
@@ -162,6 +229,14 @@ pub fn next_step(summary: &Summary) -> Option<String> {
             Some(format!("to follow it: dynamend status {job} --watch; if no worker has it: dynamend resume {job}"))
         }
     }
+}
+
+/// How what a replication lost is found and put right.
+fn heal(summary: &Summary) -> String {
+    // The first label is the master's.
+    let master = summary.master.as_deref().unwrap_or("MASTER");
+    let slaves: Vec<String> = summary.slaves.iter().map(|slave| format!(" -s {}", slave.table)).collect();
+    format!("what was lost is found and put right by: dynamend sync -m {master}{} --repair", slaves.concat())
 }
 
 /// A discrepancy in one line.
@@ -182,6 +257,19 @@ pub fn discrepancy(line: &Discrepancy) -> String {
         text.push_str(&format!("\n    master {}\n    slave  {}", side(&values.master), side(&values.slave)));
     }
     text
+}
+
+/// A change that could not be applied, in one line.
+#[must_use]
+pub fn rejected(line: &Rejected) -> String {
+    let Rejected { slave, key, sequence, shard, error, .. } = line;
+    let slave = slave.as_deref().unwrap_or("-");
+    let key = key.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+    let record = match (shard, sequence) {
+        (Some(shard), Some(sequence)) => format!("  (record {sequence} of {shard})"),
+        _ => String::new(),
+    };
+    format!("rejected   {slave}  {key}{record}  {error}")
 }
 
 fn counted(n: u64, what: &str) -> String {

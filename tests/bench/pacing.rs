@@ -109,6 +109,7 @@ async fn measure(Cell { direction, rate, workers }: Cell) -> (f64, f64) {
         let jobs = OpenJobs::new(environment(), Arc::new(NoHooks), Arc::default());
         let settings = Settings {
             concurrency: 4,
+            shards: 1,
             lease: Duration::from_secs(60),
             grace: Duration::from_secs(10),
             drain: Drain::Never,

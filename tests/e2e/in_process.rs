@@ -13,6 +13,7 @@ mod limits;
 mod ownership;
 mod paired;
 mod poison;
+mod replicate;
 mod safe;
 mod stop;
 mod undo;

@@ -16,6 +16,7 @@
 
 pub mod attribute;
 pub mod buckets;
+pub mod changing;
 pub mod chaos;
 pub mod dynamodb;
 pub mod explore;

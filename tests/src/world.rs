@@ -8,31 +8,36 @@ use futures::stream::TryStreamExt as _;
 use shared::domain::checkpoint::State;
 use shared::domain::decide::{ExtraHandling, Handling, Kind, Policy, Repair};
 use shared::domain::discrepancy::{Discrepancy, Outcome};
-use shared::domain::job::{Manifest, Side, SyncSettings};
+use shared::domain::job::{BackfillSettings, Ends, Manifest, Side, SyncSettings};
 use shared::domain::key::KeySchema;
+use shared::domain::shards::{Shards, Stage};
 use shared::domain::summary::{JobState, Summary, UnitView, Wish};
 use shared::domain::unit::Unit;
 use shared::domain::value::Item;
 use shared::journal::{Journal, JournalError};
 use shared::local::memory::MemoryStore;
 use shared::local::queue::LocalQueue;
+use shared::local::stream::MemoryStream;
 use shared::local::table::MemoryTable;
-use shared::ports::failure::Failure;
-use shared::ports::faulty::{FaultPlan, FaultyQueue, FaultyStore, FaultyTable};
+use shared::ports::failure::{Failure, FailureKind};
+use shared::ports::faulty::{FaultPlan, FaultyQueue, FaultyStore, FaultyStream, FaultyTable};
 use shared::ports::objects::ObjectStore;
 use shared::ports::queue::{MAX_MESSAGES_PER_BATCH, WorkQueue as _};
-use shared::ports::table::Table;
+use shared::ports::stream::{ChangeStream, View};
+use shared::ports::table::{Table, TableStream};
 use tokio_util::sync::CancellationToken;
 use worker::consume::{DeadLetters, Drain, Settings, consume};
 use worker::context::{JobContext, OpenJobs};
 use worker::environment::Environment;
+use worker::following;
 use worker::hooks::{Hooks, NoHooks};
 use worker::plan::{GlobalTables, LimitsAsked, Segments, SyncRequest, plan};
+use worker::plan_replicate::{From, ReplicateRequest, plan_replicate};
 
 use crate::generate::Pair;
 use crate::ledger::{Charging, Ledger};
 use crate::oracle::{Differences, brute_force, key_text_of_json};
-use crate::watch::{Watch, WatchedStore, WatchedTable};
+use crate::watch::{Watch, WatchedStore, WatchedTable, failure};
 
 /// Visibility of messages and lease of units.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -64,6 +69,8 @@ pub struct World {
     pub store: Arc<MemoryStore>,
     /// What the tables charge.
     pub ledger: Ledger,
+    /// The master's stream of changes, if it has one.
+    pub stream: Option<Arc<MemoryStream>>,
 }
 
 /// A job in the world's store.
@@ -81,6 +88,41 @@ pub struct Report {
     pub summary: Summary,
     /// Its lines.
     pub lines: Vec<Discrepancy>,
+}
+
+/// What is asked of a replication.
+pub struct Asked {
+    /// The job's id.
+    pub job: String,
+    /// Where it begins.
+    pub from: From,
+    /// The ARN of a Kinesis stream, if it follows one.
+    pub kinesis: Option<String>,
+    /// A backfill that comes first.
+    pub backfill: Option<BackfillSettings>,
+    /// When it ends.
+    pub ends: Ends,
+    /// How tables are read and written.
+    pub settings: SyncSettings,
+    /// The attribute that tells whose write it was.
+    pub origin_attribute: Option<String>,
+    /// The store of one object per item.
+    pub backup: Option<String>,
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self {
+            job: JOB.to_owned(),
+            from: From::TrimHorizon,
+            kinesis: None,
+            backfill: None,
+            ends: Ends::WithTheStream,
+            settings: SyncSettings::default(),
+            origin_attribute: None,
+            backup: None,
+        }
+    }
 }
 
 /// A worker, and what happens to it.
@@ -115,7 +157,41 @@ impl World {
             Arc::new(table)
         };
         let tables = items.into_iter().map(table).collect();
-        Self { schema: schema.clone(), tables, store: Arc::new(MemoryStore::new("memory")), ledger: Ledger::default() }
+        Self {
+            schema: schema.clone(),
+            tables,
+            store: Arc::new(MemoryStore::new("memory")),
+            ledger: Ledger::default(),
+            stream: None,
+        }
+    }
+
+    /// A master with these items and a stream, and so many empty slaves.
+    #[must_use]
+    pub fn streamed(schema: &KeySchema, items: &[Item], slaves: usize, stream: &Arc<MemoryStream>) -> Self {
+        let nothing: &[Item] = &[];
+        let all = std::iter::once(items).chain(std::iter::repeat_n(nothing, slaves));
+        let mut world = Self::new(schema, all, 7);
+        let master = MemoryTable::new(schema.clone()).with_pages_of(7, 1 << 20);
+        let told =
+            TableStream { arn: "arn:aws:dynamodb:us-east-1:1:table/table-0/stream/1".into(), view: View::NewAndOld };
+        let master = master.with_stream(told);
+        items.iter().for_each(|item| master.put(item.clone()).expect("the item fits"));
+        world.tables[0] = Arc::new(master);
+        world.stream = Some(Arc::clone(stream));
+        world
+    }
+
+    /// Plans a replication and creates its job; the request's tables and id are the world's.
+    pub async fn replication(&self, asked: Asked) -> Job {
+        let Asked { job, from, kinesis, backfill, ends, settings, origin_attribute, backup } = asked;
+        let tables = self.request(&job, 2, settings, LimitsAsked::default());
+        let request = ReplicateRequest { tables, backfill, from, kinesis, ends, origin_attribute, backup };
+        let environment = self.environment(&Worker::default());
+        let (manifest, shards) = plan_replicate(request, &environment).await.expect("it can be planned");
+        let journal = Journal::new(Arc::clone(&self.store) as Arc<dyn ObjectStore>, &manifest.job);
+        journal.create_following(&manifest, &shards).await.expect("it can be created");
+        Job { manifest, journal }
     }
 
     /// One master, and one slave per pair; all pairs have the same master.
@@ -154,9 +230,15 @@ impl World {
     }
 
     async fn job_asked(&self, job: &str, segments: u32, settings: SyncSettings, limits: LimitsAsked) -> Job {
+        let request = self.request(job, segments, settings, limits);
+        let manifest = plan(request, &self.environment(&Worker::default())).await.expect("it can be planned");
+        self.job_of(manifest, job).await
+    }
+
+    fn request(&self, job: &str, segments: u32, settings: SyncSettings, limits: LimitsAsked) -> SyncRequest {
         let side =
             |name: String| Side::new(name.parse().expect("it is a name"), shared::domain::job::Access::default());
-        let request = SyncRequest {
+        SyncRequest {
             job: job.to_owned(),
             master: side("us-east-1:table-0".to_owned()),
             slaves: (1..self.tables.len()).map(|n| side(format!("eu-west-{n}:table-{n}"))).collect(),
@@ -168,9 +250,7 @@ impl World {
             encryption: None,
             limits,
             settings,
-        };
-        let manifest = plan(request, &self.environment(&Worker::default())).await.expect("it can be planned");
-        self.job_of(manifest, job).await
+        }
     }
 
     /// Creates a job of this manifest under another id.
@@ -199,6 +279,8 @@ impl World {
             Some(watch) => Arc::new(WatchedStore { inner: Arc::clone(&self.store) as _, watch: watch.clone() }),
         };
         let store: Arc<dyn ObjectStore> = Arc::new(FaultyStore::new(inner, worker.faults.clone()));
+        let faulty = |stream| Arc::new(FaultyStream::new(stream, worker.faults.clone())) as Arc<dyn ChangeStream>;
+        let stream = self.stream.clone().map(|stream| faulty(stream as _));
         Environment::new(
             move |side| {
                 let number = side.table.name().trim_start_matches("table-").parse::<usize>().expect("it has a number");
@@ -210,6 +292,10 @@ impl World {
                 Box::pin(async move { Ok(store) })
             },
         )
+        .with_streams(move |_| {
+            let stream = stream.clone();
+            Box::pin(async move { stream.ok_or_else(|| failure(FailureKind::NotFound)) })
+        })
     }
 
     /// Opens a job as a worker does.
@@ -223,6 +309,7 @@ impl World {
         let jobs = OpenJobs::new(self.environment(worker), Arc::clone(&worker.hooks), Arc::default());
         let settings = Settings {
             concurrency: worker.concurrency,
+            shards: 1000,
             lease: LEASE,
             grace: Duration::from_secs(25),
             drain: Drain::WhenIdle(Arc::clone(queue)),
@@ -245,10 +332,11 @@ impl World {
 }
 
 impl Job {
-    /// A queue with a message for every unit.
+    /// A queue with a message for every unit whose turn has come.
     pub async fn enqueue(&self) -> Arc<LocalQueue> {
         let queue = Arc::new(LocalQueue::new(MAX_RECEIVES));
         self.send(&queue, self.manifest.units().collect()).await;
+        following::take_up(&self.journal, &self.manifest, &*queue).await.expect("the store works");
         queue
     }
 
@@ -266,9 +354,15 @@ impl Job {
     pub async fn resume(&self) -> Arc<LocalQueue> {
         let views = self.views().await.expect("the folder is whole");
         let is_done = |unit: &Unit| views.get(unit).is_some_and(|view| view.checkpoint.state == State::Done);
-        let unfinished: Vec<Unit> = self.manifest.units().filter(|unit| !is_done(unit)).collect();
+        let shards = self.journal.shards_of(&self.manifest).await.expect("the folder is whole");
+        let handed_out = |shards: &Shards| -> Vec<Unit> {
+            let stage = |unit: &Unit| shards.get(unit.segment).map(|shard| shard.stage);
+            shards.units().filter(|unit| stage(unit) != Some(Stage::Waiting)).collect()
+        };
+        let of_shards = shards.iter().flat_map(handed_out);
+        let unfinished: Vec<Unit> = self.manifest.units().chain(of_shards).filter(|unit| !is_done(unit)).collect();
         let queue = Arc::new(LocalQueue::new(MAX_RECEIVES));
-        if unfinished.is_empty() {
+        if unfinished.is_empty() && shards.is_none() {
             let summary = self.journal.summary(&self.manifest).await.expect("the folder is whole");
             self.journal.write_summary(&summary).await.expect("the store works");
             return queue;
@@ -282,6 +376,7 @@ impl Job {
             }
         }
         self.send(&queue, units).await;
+        following::take_up(&self.journal, &self.manifest, &*queue).await.expect("the store works");
         queue
     }
 

@@ -64,9 +64,7 @@ impl Completion {
         let survey = job.journal.survey(&job.manifest).await?;
         match survey.unfinished {
             // All segments have ended; what waits for that are the shards.
-            Some(Unit { pass: Pass::Stream, .. }) if survey.summary.units.failed == 0 => {
-                following::begin(&job.journal, &job.manifest, queue).await?;
-            }
+            Some(Unit { pass: Pass::Stream, .. }) => following::take_up(&job.journal, &job.manifest, queue).await?,
             Some(unit) => self.lock().entry(job.manifest_url.clone()).or_default().witness = Some(unit),
             None => {}
         }

@@ -118,7 +118,7 @@ impl Embedded {
                 let bodies = batch.iter().map(|&unit| manifest.message(&url, unit).to_body()).collect();
                 retry::send_all(&*queue, RetryPolicy::default(), bodies, Duration::ZERO).await?;
             }
-            following::hand_out(journal, manifest, &*queue).await?;
+            following::take_up(journal, manifest, &*queue).await?;
             let settings = Settings {
                 concurrency: self.concurrency,
                 shards: SHARDS_AT_ONCE,

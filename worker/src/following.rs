@@ -190,7 +190,7 @@ pub(crate) async fn go_on_after(job: &JobContext, unit: Unit, queue: &dyn WorkQu
 ///
 /// # Errors
 /// As for [`hand_out`].
-pub async fn begin(journal: &Journal, manifest: &Manifest, queue: &dyn WorkQueue) -> Result<(), Stuck> {
+async fn begin(journal: &Journal, manifest: &Manifest, queue: &dyn WorkQueue) -> Result<(), Stuck> {
     let now_ms = jiff::Timestamp::now().as_millisecond();
     let open = |shards: &mut Shards| {
         if shards.gate == Gate::Closed {
@@ -202,6 +202,25 @@ pub async fn begin(journal: &Journal, manifest: &Manifest, queue: &dyn WorkQueue
     journal.change_shards(open).await?;
     hand_out(journal, manifest, queue).await?;
     Ok(())
+}
+
+/// Hands out what waits for nothing any more, in a job that is taken up: its shards, once all of its segments are done.
+///
+/// # Errors
+/// As for [`hand_out`].
+pub async fn take_up(journal: &Journal, manifest: &Manifest, queue: &dyn WorkQueue) -> Result<(), Stuck> {
+    let Some(shards) = journal.shards_of(manifest).await? else { return Ok(()) };
+    if shards.gate == Gate::Open {
+        hand_out(journal, manifest, queue).await?;
+        return Ok(());
+    }
+    let survey = journal.survey(manifest).await?;
+    match survey.unfinished {
+        Some(Unit { pass: Pass::Stream, .. }) if survey.summary.units.failed == 0 => {
+            begin(journal, manifest, queue).await
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Looks, every now and then, whether all shards are less than this far behind; if so, asks all workers to end there.

@@ -13,7 +13,7 @@ use crate::settings::{Settings, policy};
 /// The descriptions are read by this process, so a queue in the environment does not count.
 pub(super) async fn run(mut settings: Settings, args: &EstimateArgs) -> Result<Exit, Failure> {
     settings.queue = None;
-    let (master, slaves) = settings.sides(&args.tables, &args.credentials, &args.mfa)?;
+    let (master, slaves) = settings.sides(&args.tables.master, &args.tables.slaves, &args.credentials, &args.mfa)?;
     let sides: Vec<_> = std::iter::once(&master).chain(&slaves).collect();
     settings.sign_in(&sides, &args.mfa).await?;
     let (of_master, of_slaves) = look_at(&master, &slaves, &settings.environment()).await?;

@@ -4,7 +4,9 @@ use std::io::Write as _;
 use std::pin::pin;
 
 use futures::stream::TryStreamExt as _;
+use serde::Serialize;
 use shared::domain::discrepancy::Discrepancy;
+use shared::domain::rejected::Rejected;
 
 use crate::cli::{OutputFormat, ReportArgs, ReportFormat};
 use crate::failure::{Exit, Failure};
@@ -23,6 +25,11 @@ pub(super) async fn run(settings: &Settings, args: &ReportArgs) -> Result<Exit, 
         for name in view.iter().flat_map(|view| &view.checkpoint.parts) {
             for line in journal.part(unit, name).await? {
                 writer.write(&mut output, &line)?;
+            }
+        }
+        for name in view.iter().flat_map(|view| &view.checkpoint.rejected) {
+            for line in journal.rejected(unit, name).await? {
+                writer.write_rejected(&mut output, &line)?;
             }
         }
     }
@@ -91,6 +98,26 @@ impl Writer {
         }
     }
 
+    fn write_rejected(&mut self, output: &mut Output, line: &Rejected) -> Result<(), Failure> {
+        match self {
+            Self::Text { any } => {
+                *any = true;
+                Ok(output.line(&view::rejected(line))?)
+            }
+            Self::Jsonl => Ok(output.line(&json(line))?),
+            Self::Csv => {
+                let Rejected { segment, slave, key, error, at, .. } = line;
+                let (segment, key) = (segment.to_string(), key.as_ref().map(ToString::to_string).unwrap_or_default());
+                let slave = slave.as_deref().unwrap_or_default();
+                csv_record(output, &[&segment, slave, "rejected", &key, "", "failed", error, at])
+            }
+            Self::Document { any, .. } => {
+                let comma = if std::mem::replace(any, true) { "," } else { "" };
+                Ok(output.line(&format!("{comma}{}", json(line)))?)
+            }
+        }
+    }
+
     fn end(&self, output: &mut Output) -> Result<(), Failure> {
         match self {
             Self::Text { any: false } => Ok(output.line("no discrepancies")?),
@@ -100,8 +127,8 @@ impl Writer {
     }
 }
 
-fn json(line: &Discrepancy) -> String {
-    serde_json::to_string(line).unwrap_or_else(|error| unreachable!("a discrepancy always serialises: {error}"))
+fn json(line: &impl Serialize) -> String {
+    serde_json::to_string(line).unwrap_or_else(|error| unreachable!("a line always serialises: {error}"))
 }
 
 fn csv_record(output: &mut Output, fields: &[&str]) -> Result<(), Failure> {

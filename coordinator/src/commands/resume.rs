@@ -4,9 +4,11 @@ use std::pin::pin;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use shared::domain::checkpoint::State;
+use shared::domain::shards::Stage;
 use shared::domain::summary::Wish;
-use shared::domain::unit::Unit;
+use shared::domain::unit::{Pass, Unit};
 use tokio_util::sync::CancellationToken;
+use worker::following;
 
 use super::sync::{after_enqueuing, enqueue, show, work_here};
 use crate::cli::ResumeArgs;
@@ -34,15 +36,24 @@ pub(super) async fn run(settings: &Settings, args: &ResumeArgs, stop: Cancellati
     };
     // All checkpoints are read before any is changed, so that a damaged one stops it all.
     let chosen = |unit: &Unit| args.only_segments.as_ref().is_none_or(|only| only.contains(unit.segment));
+    // What waits for its turn gets its message when that has come.
+    let waiting: Vec<u32> = match journal.shards_of(&manifest).await? {
+        Some(shards) => {
+            let waiting = shards.shards.iter().filter(|shard| shard.stage == Stage::Waiting);
+            waiting.map(|shard| shard.number).collect()
+        }
+        None => Vec::new(),
+    };
     let mut unfinished = Vec::new();
     let mut looks = pin!(journal.look(&manifest));
     while let Some((unit, view)) = looks.try_next().await? {
         let done = view.is_some_and(|view| view.checkpoint.state == State::Done);
-        if chosen(&unit) && !done {
+        let waits = unit.pass == Pass::Stream && waiting.contains(&unit.segment);
+        if chosen(&unit) && !done && !waits {
             unfinished.push(unit);
         }
     }
-    if unfinished.is_empty() {
+    if unfinished.is_empty() && waiting.is_empty() {
         settings.note("there is nothing to resume");
         let summary = journal.summary(&manifest).await?;
         if summary.ended_at.is_some() {
@@ -67,6 +78,7 @@ pub(super) async fn run(settings: &Settings, args: &ResumeArgs, stop: Cancellati
     match queue {
         Some(queue) => {
             let published = enqueue(settings, &*queue, &journal, &manifest, units, &stop).await?;
+            following::take_up(&journal, &manifest, &*queue).await?;
             let queued = journal.summary(&manifest).await?;
             after_enqueuing(settings, &journal, &manifest, &queued, published, args.wait.into(), &stop).await
         }

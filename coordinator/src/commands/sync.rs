@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shared::domain::control::Control;
 use shared::domain::job::Manifest;
 use shared::domain::summary::{Fold, JobState, Summary};
-use shared::domain::unit::Unit;
+use shared::domain::unit::{Pass, Unit};
 use shared::journal::Journal;
 use shared::ports::queue::WorkQueue;
 use tokio_util::sync::CancellationToken;
@@ -49,10 +49,10 @@ pub(super) async fn run(settings: &Settings, args: SyncArgs, stop: CancellationT
         Some(queue) => {
             let queued = Fold::new(&manifest).finish(&Control::default());
             let published = enqueue(settings, &*queue, &journal, &manifest, units, &stop).await?;
-            after_enqueuing(settings, &journal, &manifest, &queued, published, args.wait.into(), &stop).await
+            after_enqueuing(settings, &journal, &manifest, &queued, published, args.new_job.wait.into(), &stop).await
         }
         None => {
-            let parallel = args.parallel.unwrap_or_else(default_parallel);
+            let parallel = args.scan.parallel.unwrap_or_else(default_parallel);
             work_here(settings, &journal, &manifest, units, parallel, stop).await
         }
     }
@@ -67,16 +67,32 @@ pub(super) async fn work_here(
     parallel: u32,
     stop: CancellationToken,
 ) -> Result<Exit, Failure> {
+    let summary = work_quietly(settings, journal, manifest, units, parallel, &stop).await?;
+    show(settings, &summary)?;
+    Ok(exit_of(settings, &summary, &stop))
+}
+
+/// Does these units in this process.
+pub(super) async fn work_quietly(
+    settings: &Settings,
+    journal: &Journal,
+    manifest: &Manifest,
+    units: Vec<Unit>,
+    parallel: u32,
+    stop: &CancellationToken,
+) -> Result<Summary, Failure> {
     let mut embedded = Embedded::new(settings.environment(), usize::try_from(parallel).unwrap_or(1));
     embedded.stop = stop.clone();
     let meter = Arc::clone(&embedded.meter);
     let total = manifest.unit_count();
-    let ended_before = (total - units.len()) as u64;
-    settings.note(&format!("job {}: {} segments, {parallel} at once", manifest.job, units.len()));
+    let segments = units.iter().filter(|unit| unit.pass != Pass::Stream).count();
+    let ended_before = total.saturating_sub(segments) as u64;
+    settings.note(&match (segments, &manifest.replicate) {
+        (0, Some(replicate)) => format!("job {}: following {}", manifest.job, replicate.source.arn()),
+        _ => format!("job {}: {segments} segments, {parallel} at once", manifest.job),
+    });
     let work = embedded.work(journal, manifest, units);
-    let summary = follow::meter(settings.progress, meter, ended_before, total as u64, work).await?;
-    show(settings, &summary)?;
-    Ok(exit_of(settings, &summary, &stop))
+    Ok(follow::meter(settings.progress, meter, ended_before, total as u64, work).await?)
 }
 
 /// Puts these units onto the queue.
@@ -154,7 +170,8 @@ pub(super) fn advise(settings: &Settings, summary: &Summary) {
     }
 }
 
-fn exit_of(settings: &Settings, summary: &Summary, stop: &CancellationToken) -> Exit {
+/// How a command ends whose job stands like this.
+pub(super) fn exit_of(settings: &Settings, summary: &Summary, stop: &CancellationToken) -> Exit {
     if stop.is_cancelled() && !matches!(summary.state, JobState::Succeeded | JobState::Failed) {
         note(&format!("interrupted; what was done is saved\n\nhint: continue with `dynamend resume {}`", summary.job));
         return Exit::Interrupted;

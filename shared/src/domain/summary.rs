@@ -171,6 +171,9 @@ pub struct Summary {
     pub job: String,
     /// What it does.
     pub kind: JobKind,
+    /// The table that is right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master: Option<String>,
     /// Where it stands.
     pub state: JobState,
     /// Its units.
@@ -346,6 +349,7 @@ impl<'a> Fold<'a> {
         Summary {
             job: manifest.job.clone(),
             kind: manifest.kind,
+            master: labels.first().cloned(),
             state,
             units,
             sample: manifest.sample.map(|sample| sample_summary(manifest, sample, &slaves, &spread)),

@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::json;
 
-use super::parts::Packed;
 use super::{Acquired, GivenUp, Intent, Journal, JournalError, OwnedUnit, Step};
 use crate::domain::checkpoint::{MAX_ATTEMPTS, MAX_FAILURES, Position, State};
 use crate::domain::control::Wish;

@@ -49,6 +49,7 @@ fn world(pairs: &[&Pair], orders: &[u64], per_page: usize) -> World {
         tables: tables.zip(orders).map(table).collect(),
         store: Arc::new(MemoryStore::new("memory")),
         ledger: tests::ledger::Ledger::default(),
+        stream: None,
     }
 }
 

@@ -1,0 +1,43 @@
+//! `backfill`: plan, create the job, and either copy here or put the segments onto the queue.
+
+use shared::domain::control::Control;
+use shared::domain::job::{BackfillSettings, Existing};
+use shared::domain::summary::Fold;
+use tokio_util::sync::CancellationToken;
+use worker::plan::plan_backfill;
+
+use super::sync::{after_enqueuing, enqueue, work_here};
+use crate::cli::BackfillArgs;
+use crate::failure::{Exit, Failure};
+use crate::settings::{Settings, default_parallel};
+
+pub(super) async fn run(settings: &Settings, args: BackfillArgs, stop: CancellationToken) -> Result<Exit, Failure> {
+    let request = settings.backfill_request(&args)?;
+    let sides: Vec<_> = std::iter::once(&request.master).chain(&request.slaves).collect();
+    settings.sign_in(&sides, &args.copy.mfa).await?;
+    let queue = match &settings.queue {
+        Some(url) => Some(settings.open_queue(url).await?),
+        None => None,
+    };
+    let manifest = plan_backfill(request, backfill_settings(args.only_missing), &settings.environment()).await?;
+    let journal = settings.journal(&manifest.job).await?;
+    journal.create(&manifest).await?;
+    let units = manifest.units().collect();
+    match queue {
+        Some(queue) => {
+            let queued = Fold::new(&manifest).finish(&Control::default());
+            let published = enqueue(settings, &*queue, &journal, &manifest, units, &stop).await?;
+            let wait = args.copy.new_job.wait.into();
+            after_enqueuing(settings, &journal, &manifest, &queued, published, wait, &stop).await
+        }
+        None => {
+            let parallel = args.copy.scan.parallel.unwrap_or_else(default_parallel);
+            work_here(settings, &journal, &manifest, units, parallel, stop).await
+        }
+    }
+}
+
+/// What is done about an item that a slave has already.
+pub(super) fn backfill_settings(only_missing: bool) -> BackfillSettings {
+    BackfillSettings { existing: if only_missing { Existing::Keep } else { Existing::Overwrite } }
+}
