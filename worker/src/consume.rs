@@ -267,7 +267,10 @@ impl Hand {
             Task::Scan { .. } => place,
             // It takes a place among the shards instead of one of a segment's.
             Task::Shard { .. } => match Arc::clone(&self.shards).try_acquire_owned() {
-                Ok(place) => Some(place),
+                Ok(among_shards) => {
+                    drop(place);
+                    Some(among_shards)
+                }
                 Err(_) => return self.settle(&delivery, Ending::Successor(SHARD_AGAIN_AFTER)).await,
             },
         };
