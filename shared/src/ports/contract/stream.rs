@@ -91,6 +91,7 @@ pub async fn stream<S: Source>(fresh: impl AsyncFn() -> S) {
     reading_begins_right_after_a_sequence_number(&fresh().await).await;
     reading_begins_at_a_time_or_before_it(&fresh().await).await;
     a_cursor_may_be_used_again(&fresh().await).await;
+    an_open_shard_says_so(&fresh().await).await;
     an_open_shard_goes_on(&fresh().await).await;
     a_shard_that_is_not_there_is_not_found(&fresh().await).await;
 }
@@ -197,11 +198,17 @@ pub async fn a_cursor_may_be_used_again(source: &dyn Source) {
     panic!("the last record did not come");
 }
 
+/// A shard is open until it ends.
+pub async fn an_open_shard_says_so(source: &dyn Source) {
+    insert(source, 0..2).await;
+
+    assert_eq!(only_shard(source).await.state, ShardState::Open);
+}
+
 /// An open shard always has a next cursor, and gives what comes in later.
 pub async fn an_open_shard_goes_on(source: &dyn Source) {
     insert(source, 0..2).await;
     let shard = only_shard(source).await;
-    assert_eq!(shard.state, ShardState::Open);
 
     let (records, end) = read(source.stream(), &shard.id, &ReadFrom::TrimHorizon).await;
     assert_eq!(numbers(&records), [0, 1]);
