@@ -107,6 +107,7 @@ pub async fn reshaping<S: Reshapes>(fresh: impl AsyncFn() -> S) {
 pub async fn losing<S: Loses>(fresh: impl AsyncFn() -> S) {
     the_trim_horizon_is_the_oldest_record_that_is_left(&fresh().await).await;
     what_was_trimmed_is_told_or_passed_over(&fresh().await).await;
+    a_cursor_outlives_the_records_before_it(&fresh().await).await;
     an_expired_cursor_is_told_and_can_be_had_anew(&fresh().await).await;
     a_shard_that_is_gone_is_not_found(&fresh().await).await;
 }
@@ -311,6 +312,19 @@ pub async fn what_was_trimmed_is_told_or_passed_over(source: &dyn Loses) {
     match source.stream().read(&cursor, MAX_RECORDS_PER_PAGE).await {
         Ok(_) => assert_eq!(read_on(source.stream(), cursor).await.0, all[3..]),
         refused => assert_kind(&refused, FailureKind::Trimmed),
+    }
+}
+
+/// A cursor goes on where it was, though records before it go, and go again.
+pub async fn a_cursor_outlives_the_records_before_it(source: &dyn Loses) {
+    insert(source, 0..6).await;
+    let shard = only_shard(source).await;
+    let all = read(source.stream(), &shard.id, &ReadFrom::TrimHorizon).await.0;
+    let cursor = source.stream().open(&shard.id, &ReadFrom::After(all[3].sequence.clone())).await.unwrap();
+
+    for trimmed in [0, 2] {
+        source.trim(&shard.id, &all[trimmed].sequence).await;
+        assert_eq!(read_on(source.stream(), cursor.clone()).await.0, all[4..]);
     }
 }
 
