@@ -8,17 +8,18 @@ use shared::aws::clients::{ClientSettings, Clients};
 use shared::aws::dynamodb::DynamoTable;
 use shared::aws::kinesis::KinesisStream;
 use shared::aws::streams::DynamoDbStream;
-use shared::domain::change::Created;
+use shared::domain::change::{Change, Created, Image};
 use shared::domain::job::{Access, Side};
+use shared::domain::value::Value;
 use shared::local::stream::MemoryStream;
 use shared::ports::contract;
-use shared::ports::contract::stream::{Loses, Reshapes, Source, insertion, item, shards};
-use shared::ports::stream::{ChangeStream, ShardState, View};
+use shared::ports::contract::stream::{Loses, Reshapes, Source, insertion, item, read, shards};
+use shared::ports::stream::{ChangeStream, ReadFrom, ShardState, View};
 use shared::ports::table::Table as _;
 use tests::dynamodb::DynamoDb;
 use tests::process::REGION;
 use tests::relay::Relay;
-use tests::streams::{dynamodb_streams, kinesis};
+use tests::streams::{change_of, dynamodb_streams, kinesis};
 
 pub(crate) const TABLE: &str = "orders";
 pub(crate) const KINESIS_ARN: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/made-up";
@@ -154,4 +155,33 @@ async fn a_table_behind_a_made_up_stream_is_still_there() {
     let description = DynamoTable::new(client, side(TABLE).table).describe().await.unwrap();
 
     assert_eq!(description.key_schema, contract::table::schema());
+}
+
+#[tokio::test]
+async fn a_made_up_stream_shows_what_its_view_has() {
+    let server = DynamoDb::start();
+    let (schema, first, mut second) = (contract::table::schema(), item(1), item(1));
+    second.insert("more".to_owned(), Value::Null);
+    for view in [View::Keys, View::New, View::NewAndOld] {
+        let memory = Arc::new(MemoryStream::like_dynamodb(view));
+        let shard = memory.open_shard();
+        let relay = dynamodb_streams(&server.endpoint(), memory.clone());
+        let stream = dynamodb_stream(&relay.endpoint(), "arn:aws:dynamodb:made-up").await;
+        let states = [None, Some(&first), Some(&second), None];
+        let changes: Vec<Change> =
+            states.windows(2).map(|pair| change_of(&schema, pair[0], pair[1], Created::in_second(1))).collect();
+        for change in &changes {
+            memory.append(&shard, Ok(change.clone())).unwrap();
+        }
+
+        let records = read(&stream, &shard, &ReadFrom::TrimHorizon).await.0;
+
+        let told: Vec<Change> = records.into_iter().map(|record| record.change.unwrap()).collect();
+        let shown = changes.into_iter().map(|change| match view {
+            View::Keys => Change { image: Image::Unread, old: None, ..change },
+            View::New => Change { old: None, ..change },
+            View::NewAndOld | View::ByRecord => change,
+        });
+        assert_eq!(told, shown.collect::<Vec<_>>(), "{view:?}");
+    }
 }

@@ -10,8 +10,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::FutureExt as _;
 use serde_json::{Value as Json, json};
-use shared::domain::change::{Actor, Change, Event, Image, Record};
+use shared::domain::change::{Actor, Change, Created, Event, Image, Record};
 use shared::domain::json::item_to_json;
+use shared::domain::key::{Key, KeySchema};
+use shared::domain::value::Item;
 use shared::ports::failure::{Failure, FailureKind};
 use shared::ports::stream::{
     ChangeStream, Cursor, MAX_RECORDS_PER_PAGE, ReadFrom, RecordPage, Shard, ShardPage, ShardState, StreamStatus, Tip,
@@ -74,6 +76,23 @@ pub fn native_record(table: &str, change: &Change) -> Json {
     });
     record["dynamodb"]["ApproximateCreationDateTime"] = json!(change.created.from_ms);
     record
+}
+
+/// The change from one item to another of the same key, with both in it; a stream shows what its view has.
+///
+/// # Panics
+/// When there is neither an item before nor after.
+#[must_use]
+pub fn change_of(schema: &KeySchema, before: Option<&Item>, after: Option<&Item>, created: Created) -> Change {
+    let event = match (before, after) {
+        (None, _) => Event::Insert,
+        (Some(_), Some(_)) => Event::Modify,
+        (Some(_), None) => Event::Remove,
+    };
+    let either = after.or(before).expect("a change has an item before or after it");
+    let key = Key::of(schema, either).expect("the item has the table's key");
+    let image = after.cloned().map_or(Image::Gone, Image::Item);
+    Change { key, event, image, old: before.cloned(), created, actor: Actor::Client }
 }
 
 fn answer(stream: &dyn ChangeStream, protocol: &Protocol, operation: &str, request: &Request) -> Reply {
@@ -200,7 +219,11 @@ fn record_of_dynamodb(record: &Record, view: View) -> Json {
     let Ok(change) = &record.change else {
         return json!({"eventName": "UNKNOWN", "dynamodb": {"SequenceNumber": record.sequence}});
     };
-    let mut body = images(change);
+    let mut body = match view {
+        View::Keys => images(&Change { image: Image::Unread, old: None, ..change.clone() }),
+        View::New => images(&Change { old: None, ..change.clone() }),
+        View::NewAndOld | View::ByRecord => images(change),
+    };
     body["SequenceNumber"] = json!(record.sequence);
     body["StreamViewType"] = json!(view_name(view));
     body["ApproximateCreationDateTime"] = json!(change.created.from_ms.div_euclid(1000));
