@@ -1,6 +1,7 @@
 //! The adapters of streams keep the promises of their port, held against streams in memory behind their protocols: no
 //! emulator has shards that end, or loses anything.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,12 +9,14 @@ use shared::aws::clients::{ClientSettings, Clients};
 use shared::aws::dynamodb::DynamoTable;
 use shared::aws::kinesis::KinesisStream;
 use shared::aws::streams::DynamoDbStream;
-use shared::domain::change::{Change, Created, Image};
+use shared::domain::change::{Change, Created, Image, Record};
 use shared::domain::job::{Access, Side};
 use shared::domain::value::Value;
 use shared::local::stream::MemoryStream;
 use shared::ports::contract;
 use shared::ports::contract::stream::{Loses, Reshapes, Source, insertion, item, read, shards};
+use shared::ports::failure::FailureKind;
+use shared::ports::faulty::{FaultPlan, FaultyStream};
 use shared::ports::stream::{ChangeStream, ReadFrom, ShardState, View};
 use shared::ports::table::Table as _;
 use tests::dynamodb::DynamoDb;
@@ -183,5 +186,51 @@ async fn a_made_up_stream_shows_what_its_view_has() {
             View::NewAndOld | View::ByRecord => change,
         });
         assert_eq!(told, shown.collect::<Vec<_>>(), "{view:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_made_up_stream_fails_as_its_plan_says_and_loses_nothing() {
+    let server = DynamoDb::start();
+    let memory = Arc::new(MemoryStream::like_dynamodb(View::New));
+    let shard = memory.open_shard();
+    for number in 0..50 {
+        memory.append(&shard, Ok(insertion(number, Created::in_second(1)))).unwrap();
+    }
+    memory.close(&shard).unwrap();
+    let plan = FaultPlan::new(1).failing(0.2).partial(0.3).expiring(0.2);
+    let relay = dynamodb_streams(&server.endpoint(), Arc::new(FaultyStream::new(memory, plan)));
+    let stream = dynamodb_stream(&relay.endpoint(), "arn:aws:dynamodb:made-up").await;
+
+    let (mut records, mut cursor, mut failures) = (Vec::<Record>::new(), None, Vec::new());
+    loop {
+        let step = async {
+            let from = records.last().map(|last| ReadFrom::After(last.sequence.clone()));
+            let at = match &cursor {
+                Some(at) => Clone::clone(at),
+                None => stream.open(&shard, &from.unwrap_or(ReadFrom::TrimHorizon)).await?,
+            };
+            stream.read(&at, 2).await
+        };
+        match step.await {
+            Ok(page) => {
+                records.extend(page.records);
+                cursor = page.next;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+            Err(failure) => {
+                assert!(failure.may_pass() || failure.kind == FailureKind::Expired, "{failure}");
+                cursor = cursor.filter(|_| failure.kind != FailureKind::Expired);
+                failures.push(failure.kind);
+            }
+        }
+    }
+
+    let sequences: BTreeSet<&str> = records.iter().map(|record| record.sequence.as_str()).collect();
+    assert_eq!((records.len(), sequences.len()), (50, 50));
+    for kind in [FailureKind::Throttled, FailureKind::Unavailable, FailureKind::Expired] {
+        assert!(failures.contains(&kind), "{kind:?} is not among {failures:?}");
     }
 }
