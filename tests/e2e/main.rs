@@ -28,6 +28,8 @@ mod proxy;
 mod secrets;
 mod segments;
 mod stage;
+mod stream_emulators;
+mod streams;
 mod support;
 mod trust;
 mod undo;

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType as Role, PutRequest, ScalarAttributeType,
-    TimeToLiveSpecification, WriteRequest,
+    StreamSpecification, StreamViewType, TimeToLiveSpecification, WriteRequest,
 };
 use shared::domain::key::{KeyAttribute, KeySchema, KeyType};
 use shared::domain::value::Item;
@@ -72,20 +72,12 @@ impl DynamoDb {
 
     /// Creates an empty table.
     pub async fn create_table(&self, table: &str, schema: &KeySchema) {
-        let roles = [Role::Hash, Role::Range];
-        let elements = schema.attributes().zip(roles).map(|(attribute, role)| {
-            let element = KeySchemaElement::builder().attribute_name(&attribute.name).key_type(role).build();
-            element.expect("name and role are set")
-        });
-        self.client
-            .create_table()
-            .table_name(table)
-            .billing_mode(BillingMode::PayPerRequest)
-            .set_key_schema(Some(elements.collect()))
-            .set_attribute_definitions(Some(schema.attributes().map(definition).collect()))
-            .send()
-            .await
-            .expect("the table is created");
+        create_table(&self.client, table, schema).await;
+    }
+
+    /// Gives a table a stream, which makes its writes slower with every record there is.
+    pub async fn enable_stream(&self, table: &str, view: StreamViewType) {
+        enable_stream(&self.client, table, view).await;
     }
 
     /// Creates a table and puts the items into it.
@@ -145,6 +137,31 @@ impl Drop for DynamoDb {
             panic!("the embedded DynamoDB panicked");
         }
     }
+}
+
+/// Creates an empty table with any emulator.
+pub async fn create_table(client: &Client, table: &str, schema: &KeySchema) {
+    let roles = [Role::Hash, Role::Range];
+    let elements = schema.attributes().zip(roles).map(|(attribute, role)| {
+        let element = KeySchemaElement::builder().attribute_name(&attribute.name).key_type(role).build();
+        element.expect("name and role are set")
+    });
+    client
+        .create_table()
+        .table_name(table)
+        .billing_mode(BillingMode::PayPerRequest)
+        .set_key_schema(Some(elements.collect()))
+        .set_attribute_definitions(Some(schema.attributes().map(definition).collect()))
+        .send()
+        .await
+        .expect("the table is created");
+}
+
+/// Gives a table a stream with any emulator.
+pub async fn enable_stream(client: &Client, table: &str, view: StreamViewType) {
+    let stream = StreamSpecification::builder().stream_enabled(true).stream_view_type(view).build();
+    let request = client.update_table().table_name(table).stream_specification(stream.expect("all is set"));
+    request.send().await.expect("the table takes a stream");
 }
 
 fn client(address: SocketAddr) -> Client {

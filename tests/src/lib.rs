@@ -8,6 +8,7 @@
 //! - [`generate`]: random items, keys and tables; [`vary`] changes items or only respells them.
 //! - [`oracle`]: what differs between two tables, by brute force; [`explore`]: all orders of steps around a repair.
 //! - [`relay`]: what the programs ask of a service, and what it answers; [`slow`]: a service far away.
+//! - [`streams`]: streams of changes whose shards a test makes, behind the protocols of the services.
 //! - [`proxy`]: services that fail in every way that services fail, from a seed.
 //! - [`chaos`]: whole jobs of the real programs amid faults of services, processes, clocks and disks.
 //! - [`ledger`]: what tables charge, and when.
@@ -30,6 +31,7 @@ pub mod python;
 pub mod queues;
 pub mod relay;
 pub mod slow;
+pub mod streams;
 pub mod vary;
 pub mod wait;
 pub mod watch;

@@ -1,4 +1,4 @@
-//! MiniStack: SQS, S3 and STS as a process on a loopback port, with nothing kept between runs.
+//! MiniStack: SQS, S3, STS, Kinesis, and tables with streams, as a process on a loopback port, with nothing kept between runs.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::python;
 use crate::wait::{self, DEADLINE};
 
-const SERVICES: &str = "sqs,s3,sts";
+const SERVICES: &str = "sqs,s3,sts,kinesis,dynamodb,dynamodbstreams";
 
 /// How often a port is looked for that no other process takes before the server has it.
 const STARTS: usize = 3;

@@ -592,6 +592,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn signing_in_forgets_the_clients_of_before() {
+        let clients = canned(&Canned::new([assumed()])).await;
+        let mfa = Mfa { serial: "arn:aws:iam::1:mfa/me".into(), token: "123456".into() };
+        for access in [role(), Access::default()] {
+            let arn = "arn:aws:kinesis:us-east-1:1:stream/changes";
+            clients.kinesis(&access, arn).await.unwrap();
+            let side = side("us-east-1:orders", access);
+            clients.dynamodb(&side).await.unwrap();
+            clients.dynamodb_streams(&side).await.unwrap();
+        }
+
+        clients.sign_in(&role(), "us-east-1", &mfa).await.unwrap();
+
+        let cache = clients.cache.lock().await;
+        assert_eq!([cache.tables.len(), cache.streams.len(), cache.kinesis.len()], [1, 1, 1]);
+    }
+
+    #[tokio::test]
     async fn signing_in_without_a_role_is_refused() {
         let mfa = Mfa { serial: "device".into(), token: "123456".into() };
         let clients = Clients::new(ClientSettings::default());

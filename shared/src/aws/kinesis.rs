@@ -162,9 +162,12 @@ fn parse(data: &[u8]) -> Result<Json, BadRecord> {
     serde_json::from_slice(data).map_err(|_| BadRecord("it is not JSON".to_owned()))
 }
 
-/// Whether a record names a table, and another one.
+/// Whether a record names a table, and another one: by itself, or by the stream that it was taken from.
 fn is_of_another_table(record: &Json, table: &str) -> bool {
-    record.get("tableName").and_then(Json::as_str).is_some_and(|name| name != table)
+    let text = |field: &str| record.get(field).and_then(Json::as_str);
+    let named = text("tableName");
+    let of_stream = || text("eventSourceARN")?.split_once(":table/").map(|(_, rest)| rest.split('/').next());
+    named.or_else(|| of_stream().flatten()).is_some_and(|name| name != table)
 }
 
 #[cfg(test)]

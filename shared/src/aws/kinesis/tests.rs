@@ -93,6 +93,20 @@ async fn what_is_another_tables_is_passed_over() {
 }
 
 #[tokio::test]
+async fn a_record_without_a_table_is_of_the_table_whose_stream_it_was_taken_from() {
+    let from = |table: &str| {
+        let mut record = keys_only();
+        record["eventSourceARN"] = json!(format!("arn:aws:dynamodb:us-east-1:1:table/{table}/stream/2026"));
+        record.to_string()
+    };
+
+    let page = read(&[from("others").as_bytes(), from("orders").as_bytes(), from("orders-2").as_bytes()]).await;
+
+    assert_eq!(page.records.len(), 1);
+    assert_eq!(page.records[0].sequence, "101");
+}
+
+#[tokio::test]
 async fn a_record_that_cannot_be_understood_spoils_no_page() {
     let ours = native("orders", "INSERT").to_string();
     let aggregated = [AGGREGATED.as_slice(), b"secret"].concat();

@@ -91,6 +91,7 @@ pub async fn stream<S: Source>(fresh: impl AsyncFn() -> S) {
     reading_begins_right_after_a_sequence_number(&fresh().await).await;
     reading_begins_at_a_time_or_before_it(&fresh().await).await;
     a_cursor_may_be_used_again(&fresh().await).await;
+    an_open_shard_says_so(&fresh().await).await;
     an_open_shard_goes_on(&fresh().await).await;
     a_shard_that_is_not_there_is_not_found(&fresh().await).await;
 }
@@ -106,6 +107,7 @@ pub async fn reshaping<S: Reshapes>(fresh: impl AsyncFn() -> S) {
 pub async fn losing<S: Loses>(fresh: impl AsyncFn() -> S) {
     the_trim_horizon_is_the_oldest_record_that_is_left(&fresh().await).await;
     what_was_trimmed_is_told_or_passed_over(&fresh().await).await;
+    a_cursor_outlives_the_records_before_it(&fresh().await).await;
     an_expired_cursor_is_told_and_can_be_had_anew(&fresh().await).await;
     a_shard_that_is_gone_is_not_found(&fresh().await).await;
 }
@@ -197,11 +199,17 @@ pub async fn a_cursor_may_be_used_again(source: &dyn Source) {
     panic!("the last record did not come");
 }
 
+/// A shard is open until it ends.
+pub async fn an_open_shard_says_so(source: &dyn Source) {
+    insert(source, 0..2).await;
+
+    assert_eq!(only_shard(source).await.state, ShardState::Open);
+}
+
 /// An open shard always has a next cursor, and gives what comes in later.
 pub async fn an_open_shard_goes_on(source: &dyn Source) {
     insert(source, 0..2).await;
     let shard = only_shard(source).await;
-    assert_eq!(shard.state, ShardState::Open);
 
     let (records, end) = read(source.stream(), &shard.id, &ReadFrom::TrimHorizon).await;
     assert_eq!(numbers(&records), [0, 1]);
@@ -304,6 +312,19 @@ pub async fn what_was_trimmed_is_told_or_passed_over(source: &dyn Loses) {
     match source.stream().read(&cursor, MAX_RECORDS_PER_PAGE).await {
         Ok(_) => assert_eq!(read_on(source.stream(), cursor).await.0, all[3..]),
         refused => assert_kind(&refused, FailureKind::Trimmed),
+    }
+}
+
+/// A cursor goes on where it was, though records before it go, and go again.
+pub async fn a_cursor_outlives_the_records_before_it(source: &dyn Loses) {
+    insert(source, 0..6).await;
+    let shard = only_shard(source).await;
+    let all = read(source.stream(), &shard.id, &ReadFrom::TrimHorizon).await.0;
+    let cursor = source.stream().open(&shard.id, &ReadFrom::After(all[3].sequence.clone())).await.unwrap();
+
+    for trimmed in [0, 2] {
+        source.trim(&shard.id, &all[trimmed].sequence).await;
+        assert_eq!(read_on(source.stream(), cursor.clone()).await.0, all[4..]);
     }
 }
 
