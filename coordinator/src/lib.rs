@@ -17,6 +17,7 @@ pub mod failure;
 pub mod figures;
 pub mod follow;
 pub mod output;
+pub mod plan_file;
 pub mod progress;
 pub mod publish;
 pub mod quote;
