@@ -32,6 +32,7 @@ use shared::domain::limits::Capacity;
 use shared::domain::segment::SegmentSet;
 
 use crate::failure::Failure;
+use crate::live::course::StepKind;
 
 mod entry;
 mod fault;
@@ -89,6 +90,19 @@ pub enum Step {
         /// Attributes and paths that do not count.
         ignore: Vec<String>,
     },
+}
+
+impl Step {
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> StepKind {
+        match self {
+            Self::Backfill(_) => StepKind::Backfill,
+            Self::Stream(_) => StepKind::Stream,
+            Self::Sync(_) => StepKind::Sync,
+            Self::Verify { .. } => StepKind::Verify,
+        }
+    }
 }
 
 /// How the table is copied.

@@ -157,15 +157,7 @@ fn our_own_fields_become_typed_steps() {
 
 #[test]
 fn backfill_and_stream_are_done_unless_disabled_but_beside_sync_only_what_is_named() {
-    let kinds = |more: &str| -> Vec<&'static str> {
-        let kind = |step: &Step| match step {
-            Step::Backfill(_) => "backfill",
-            Step::Stream(_) => "stream",
-            Step::Sync(_) => "sync",
-            Step::Verify { .. } => "verify",
-        };
-        steps(more).iter().map(kind).collect()
-    };
+    let kinds = |more: &str| -> Vec<&'static str> { steps(more).iter().map(|step| step.kind().name()).collect() };
     assert_eq!(kinds(""), ["backfill", "stream"]);
     assert_eq!(kinds("backfill:\nstream:"), ["backfill", "stream"]);
     assert_eq!(kinds("backfill: {disabled: true}"), ["stream"]);
