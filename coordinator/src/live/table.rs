@@ -1,5 +1,7 @@
 //! The status of all entries: a table for a terminal, lines for everything else.
 
+use unicode_width::UnicodeWidthStr as _;
+
 use super::course::{Early, Phase, Standing, StepKind};
 use super::layout::{cut, lines};
 use super::short::{self, Fill};
@@ -7,6 +9,9 @@ use super::tracked::{Row, Sample};
 
 /// What stands between columns.
 const SEPARATOR: &str = "  ";
+
+/// Fewest characters of a name that are shown where names have to give way.
+const SHORTEST_NAME: usize = 12;
 
 /// The room that a terminal has, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +41,28 @@ pub fn table(rows: &[Row], room: Option<Room>) -> Vec<String> {
         order.truncate(room_for.saturating_sub(1));
         order
     };
-    let cells: Vec<Vec<String>> = shown.iter().map(|row| cells(row, &columns)).collect();
+    let mut cells: Vec<Vec<String>> = shown.iter().map(|row| cells(row, &columns)).collect();
     let width = room.map(|room| room.width);
+    if let Some(width) = width {
+        shorten_names(&head, &mut cells, width);
+    }
     let mut table = lines(&head, &cells, SEPARATOR, width);
     if shown.len() < rows.len() {
         table.push(cut(format!("… and {} more", rows.len() - shown.len()), width));
     }
     table
+}
+
+/// Makes names as short as the screen asks for, so that what they are about is seen; but not shorter than
+/// [`SHORTEST_NAME`].
+fn shorten_names(head: &[&str], cells: &mut [Vec<String>], screen: usize) {
+    let wide = |lines: &[String]| lines.iter().skip(1).map(|line| line.width()).max().unwrap_or(0);
+    let over = wide(&lines(head, cells, SEPARATOR, None)).saturating_sub(screen);
+    let longest = cells.iter().filter_map(|row| row.first()).map(|name| name.width()).max().unwrap_or(0);
+    let limit = longest.saturating_sub(over).max(SHORTEST_NAME);
+    for name in cells.iter_mut().filter_map(|row| row.first_mut()) {
+        *name = cut(std::mem::take(name), Some(limit));
+    }
 }
 
 /// All rows as lines that are understood by themselves.
@@ -232,6 +252,17 @@ mod tests {
         assert_eq!(names(1), ["TABLE", "… and"]);
         let cut = table(&rows(&entries, start), Some(Room { width: 80, height: 3 }));
         assert_eq!(cut[2], "… and 3 more");
+    }
+
+    #[test]
+    fn long_names_give_way_on_a_narrow_screen() {
+        let start = Instant::now();
+        let entries = [entry("us-west-2:orders -> eu-west-1:orders", &[Stream], &[], start)];
+        let line = |width: usize| table(&rows(&entries, start), Some(Room { width, height: 24 }))[1].clone();
+
+        assert_eq!(line(78), "us-west-2:orders -> eu-west-1:orders  ~46k items (~26MiB)  --        -PENDING-");
+        assert_eq!(line(60), "us-west-2:orders …  ~46k items (~26MiB)  --        -PENDING-");
+        assert_eq!(line(40), "us-west-2:o…  ~46k items (~26MiB)  --  …");
     }
 
     #[test]

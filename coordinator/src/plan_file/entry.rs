@@ -35,19 +35,17 @@ pub(super) fn plan(root: &Node, defaults: &Defaults<'_>, faults: &mut Faults) ->
         Some((member, other)) => return Err(fields.wrong("plan", member.place(), other, "a list", faults)),
     };
     let mut entries = Vec::new();
-    let mut taken: BTreeMap<String, usize> = BTreeMap::new();
+    let mut names = Names::default();
     for (number, node) in (1..).zip(nodes) {
         faults.enter(format!("entry {number}{}", known_as(node).map_or_else(String::new, |name| format!(" ({name})"))));
         let entry = entry(node, defaults, faults).and_then(|(name, mut entry)| {
             entry.name = match name {
-                Some(At { value, place }) if taken.contains_key(value) => {
-                    let message = format!("entry {} is called {} as well", taken[value], Quoted(value));
-                    return Err(faults.note(place, message, "give each entry a name of its own"));
-                }
-                Some(At { value, .. }) => value.to_owned(),
-                None => unlike(&taken, by_tables(&entry.input, &entry.outputs)),
+                Some(At { value, place }) => names.give(value, number).map_err(|other| {
+                    let message = format!("entry {other} is called {} as well", Quoted(value));
+                    faults.note(place, message, "give each entry a name of its own")
+                })?,
+                None => names.give_or_number(&by_tables(&entry.input, &entry.outputs), number),
             };
-            taken.insert(entry.name.clone(), number);
             Ok(entry)
         });
         entries.extend(entry);
@@ -108,8 +106,37 @@ fn by_tables(input: &Side, outputs: &[Side]) -> String {
     format!("{} -> {}", input.table, outputs.join(", "))
 }
 
-/// The name, numbered if it is taken: ddb-sync's plans may name the same tables again, with other roles or segments.
-fn unlike(taken: &BTreeMap<String, usize>, name: String) -> String {
-    let numbered = (2..).map(|n| format!("{name} #{n}"));
-    std::iter::once(name.clone()).chain(numbered).find(|name| !taken.contains_key(name)).unwrap_or(name)
+/// The names that are taken.
+#[derive(Default)]
+struct Names {
+    /// By name, the entry that has it.
+    taken: BTreeMap<String, usize>,
+    /// By name, the last number that it was given with.
+    numbers: BTreeMap<String, u32>,
+}
+
+impl Names {
+    /// Gives the name to an entry, unless another has it.
+    fn give(&mut self, name: &str, entry: usize) -> Result<String, usize> {
+        match self.taken.get(name) {
+            Some(other) => Err(*other),
+            None => {
+                self.taken.insert(name.to_owned(), entry);
+                Ok(name.to_owned())
+            }
+        }
+    }
+
+    /// Gives the name, numbered if it is taken: plans of ddb-sync may name the same tables again, with other roles or
+    /// segments.
+    fn give_or_number(&mut self, name: &str, entry: usize) -> String {
+        let number = self.numbers.entry(name.to_owned()).or_insert(1);
+        let mut given = name.to_owned();
+        while self.taken.contains_key(&given) {
+            *number += 1;
+            given = format!("{name} #{number}");
+        }
+        self.taken.insert(given.clone(), entry);
+        given
+    }
 }

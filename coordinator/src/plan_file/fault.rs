@@ -7,6 +7,9 @@ use crate::failure::Failure;
 /// Most characters of the file that a message repeats.
 const QUOTED: usize = 60;
 
+/// Most faults that a message lists; a file with more is no plan at all.
+const LISTED: usize = 1000;
+
 /// A place in the file; both numbers begin at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -50,10 +53,13 @@ impl BadPlan {
             n => format!("{n} things are wrong with it"),
         };
         let mut message = format!("{file} is no plan that can be carried out; {what}:");
-        for Fault { place, entry, message: fault, hint } in &self.faults {
+        for Fault { place, entry, message: fault, hint } in self.faults.iter().take(LISTED) {
             let entry = entry.as_ref().map_or_else(String::new, |entry| format!("{entry}: "));
             message.push_str(&format!("\n  {file}:{}:{}: {entry}{fault}", place.line, place.column));
             message.extend(hint.iter().map(|hint| format!("\n      {hint}")));
+        }
+        if let Some(more) = self.faults.len().checked_sub(LISTED).filter(|more| *more > 0) {
+            message.push_str(&format!("\n  … and {more} more"));
         }
         Failure::usage(message, "correct the file and run it again; nothing was started")
     }
@@ -131,6 +137,19 @@ mod tests {
              do this\n  plan.yaml:9:3: entry 1 (orders): later"
         );
         assert_eq!(failure.exit, crate::failure::Exit::Usage);
+    }
+
+    #[test]
+    fn a_file_that_is_no_plan_at_all_does_not_flood_the_screen() {
+        let mut faults = Faults::default();
+        for line in 0..1002 {
+            faults.note(Place { line, column: 1 }, "wrong", "");
+        }
+
+        let message = faults.judge(Some(())).unwrap_err().failure("f").message;
+
+        assert_eq!(message.lines().count(), 1002);
+        assert!(message.ends_with("f:999:1: wrong\n  … and 2 more"), "{message}");
     }
 
     #[test]

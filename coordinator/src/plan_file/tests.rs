@@ -231,8 +231,9 @@ fn tables_of_the_same_name_and_region_differ_by_role_profile_or_endpoint() {
 fn entries_with_the_same_tables_are_told_apart() {
     let one = entry("backfill: {segments: [0], total_segments: 2}\nstream: {disabled: true}");
     let two = one.trim_start_matches("plan:\n").replace("[0]", "[1]");
-    let plan = parsed(&format!("{one}{two}"));
+    let plan = parsed(&format!("{one}{two}{two}"));
 
     let names: Vec<&str> = plan.entries.iter().map(|entry| entry.name.as_str()).collect();
-    assert_eq!(names, ["us-west-2:orders -> us-west-2:copy", "us-west-2:orders -> us-west-2:copy #2"]);
+    let name = "us-west-2:orders -> us-west-2:copy";
+    assert_eq!(names, [name.to_owned(), format!("{name} #2"), format!("{name} #3")]);
 }
