@@ -258,8 +258,8 @@ mod tests {
 
         entry.begin(StepKind::Stream, start + second(6)).unwrap();
         assert_eq!(entry.row(start + second(6)).rates, Rates::default());
-        entry.take(StepKind::Backfill, sample(501), start + second(7));
         entry.take(StepKind::Stream, sample(4), start + second(8));
+        entry.take(StepKind::Backfill, sample(501), start + second(8));
         let row = entry.row(start + second(8));
         assert_eq!((row.rates.items, row.steps[0].2.read, row.steps[1].2.read), (2.0, 501, 4));
 
