@@ -118,6 +118,8 @@ pub enum Command {
         /// The shell.
         shell: Shell,
     },
+    /// Print the manual, for `man -l -` or a file dynamend.1
+    Man,
 }
 
 /// Options of `sync`.

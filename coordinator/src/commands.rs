@@ -7,6 +7,7 @@ mod demo;
 mod estimate;
 mod jobs;
 mod limit;
+mod man;
 mod pause;
 mod report;
 mod resume;
@@ -40,5 +41,6 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> Result<Exit, Failure> {
         #[cfg(feature = "demo")]
         Command::Demo => Box::pin(demo::run(&settings, stop)).await,
         Command::Completions { shell } => completions::run(shell),
+        Command::Man => man::run(),
     }
 }
