@@ -81,20 +81,22 @@ pub(super) fn read(entry: &Fields<'_>, faults: &mut Faults) -> Result<Vec<Step>,
     Ok(steps.into_iter().flatten().collect())
 }
 
-/// The fields of a step that is to be done.
-fn enabled<'a>(
+/// The fields of a step that the entry names, and whether it is to be done.
+type Switched<'a> = (Fields<'a>, Result<bool, Noted>);
+
+fn switched<'a>(
     entry: &Fields<'a>,
     name: &str,
     known: &[&str],
     faults: &mut Faults,
-) -> Result<Option<(Fields<'a>, bool)>, Noted> {
+) -> Result<Option<Switched<'a>>, Noted> {
     let Some(fields) = entry.fields(name, known, faults)? else { return Ok(None) };
-    let disabled = fields.flag("disabled", faults)?.is_some_and(|disabled| disabled.value);
-    Ok(Some((fields, !disabled)))
+    let disabled = fields.flag("disabled", faults);
+    Ok(Some((fields, disabled.map(|disabled| !disabled.is_some_and(|disabled| disabled.value)))))
 }
 
 fn backfill(entry: &Fields<'_>, by_default: bool, faults: &mut Faults) -> Result<Option<Asked<Backfill>>, Noted> {
-    let Some((fields, enabled)) = enabled(entry, "backfill", &BACKFILL, faults)? else {
+    let Some((fields, enabled)) = switched(entry, "backfill", &BACKFILL, faults)? else {
         return Ok(by_default.then(|| Asked { place: entry.place, step: Backfill::default() }));
     };
     let total = fields.number("total_segments", 0, MAX_SEGMENTS, faults);
@@ -120,7 +122,7 @@ fn backfill(entry: &Fields<'_>, by_default: bool, faults: &mut Faults) -> Result
     }
     let (total_segments, only_segments) = (total.map(|total| total.value), chosen.map(|chosen| chosen.value));
     let step = Backfill { total_segments, only_segments, existing };
-    Ok(enabled.then_some(Asked { place: fields.place, step }))
+    Ok(enabled?.then_some(Asked { place: fields.place, step }))
 }
 
 /// `[0, 1]`, `0,1`, `0-1` or `0`.
@@ -147,7 +149,7 @@ fn segments(fields: &Fields<'_>, faults: &mut Faults) -> Maybe<SegmentSet> {
 }
 
 fn stream(entry: &Fields<'_>, by_default: bool, faults: &mut Faults) -> Result<Option<Asked<Stream>>, Noted> {
-    let Some((fields, enabled)) = enabled(entry, "stream", &STREAM, faults)? else {
+    let Some((fields, enabled)) = switched(entry, "stream", &STREAM, faults)? else {
         return Ok(by_default.then(|| Asked { place: entry.place, step: Stream::default() }));
     };
     let from = fields.text("from", faults).and_then(|from| match from {
@@ -175,7 +177,7 @@ fn stream(entry: &Fields<'_>, by_default: bool, faults: &mut Faults) -> Result<O
         kinesis: kinesis?,
         version_attribute: version_attribute?.map(|at| at.value.to_owned()),
     };
-    Ok(enabled.then_some(Asked { place: fields.place, step }))
+    Ok(enabled?.then_some(Asked { place: fields.place, step }))
 }
 
 fn from_text(text: &str) -> Option<StreamFrom> {
@@ -193,7 +195,7 @@ fn is_kinesis(text: &str) -> bool {
 }
 
 fn sync(entry: &Fields<'_>, faults: &mut Faults) -> Result<Option<Asked<Sync>>, Noted> {
-    let Some((fields, enabled)) = enabled(entry, "sync", &SYNC, faults)? else { return Ok(None) };
+    let Some((fields, enabled)) = switched(entry, "sync", &SYNC, faults)? else { return Ok(None) };
     let repair = RepairArgs {
         write_missing: fields.is_set("write_missing", faults),
         write_differing: fields.is_set("write_differing", faults),
@@ -205,5 +207,5 @@ fn sync(entry: &Fields<'_>, faults: &mut Faults) -> Result<Option<Asked<Sync>>, 
     let ignore = fields.texts("ignore", faults);
     let version_attribute = fields.text("version_attribute", faults)?.map(|at| at.value.to_owned());
     let step = Sync { policy: policy(&repair), ignore, version_attribute, old_images };
-    Ok(enabled.then_some(Asked { place: fields.place, step }))
+    Ok(enabled?.then_some(Asked { place: fields.place, step }))
 }

@@ -115,6 +115,16 @@ fn a_plan_of_ddb_sync_means_what_it_meant() {
 }
 
 #[test]
+fn the_editor_and_the_notation_make_no_difference() {
+    let plain = parsed(DDB_SYNC);
+
+    assert_eq!(parsed(&DDB_SYNC.replace('\n', "\r\n")), plain);
+    assert_eq!(parsed(&format!("\u{feff}{DDB_SYNC}")), plain);
+    let json = r#"{"plan": [{"input": {"table": "orders", "region": "us-west-2"}, "output": {"table": "copy"}}]}"#;
+    assert_eq!(parsed(json).entries[0].steps, parsed(&entry("")).entries[0].steps);
+}
+
+#[test]
 fn our_own_fields_become_typed_steps() {
     let plan = parsed(OURS);
 

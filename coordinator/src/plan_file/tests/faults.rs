@@ -186,6 +186,7 @@ plan:
     input: {table: orders}
     output: {table: copy}
     verify: maybe
+    backfill: {disabled: 1, total_segments: -1}
   - input: {table: lines, region: us-west-2, role: x}
     output: {}
     backfill: {segments: [9], total_segments: 4}
@@ -206,15 +207,17 @@ plan:
         "  plan.yaml:1:14: `concurrency` has to be",
         "  plan.yaml:4:5: entry 1 (a): `input.region` is missing",
         "  plan.yaml:6:13: entry 1 (a): `verify` has to be true or false, not `maybe`",
-        "  plan.yaml:7:46: entry 2 (lines): `input` has no field `role`",
-        "  plan.yaml:8:5: entry 2 (lines): input and output are the same table",
-        "  plan.yaml:9:26: entry 2 (lines): there is no segment 9",
-        "  plan.yaml:13:11: entry 4 (a): entry 3 is called `a` as well",
-        "  plan.yaml:16:5: entry 5: this has to be a mapping",
+        "  plan.yaml:7:26: entry 1 (a): `backfill.disabled` has to be true or false, not `1`",
+        "  plan.yaml:7:45: entry 1 (a): `backfill.total_segments` has to be",
+        "  plan.yaml:8:46: entry 2 (lines): `input` has no field `role`",
+        "  plan.yaml:9:5: entry 2 (lines): input and output are the same table",
+        "  plan.yaml:10:26: entry 2 (lines): there is no segment 9",
+        "  plan.yaml:14:11: entry 4 (a): entry 3 is called `a` as well",
+        "  plan.yaml:17:5: entry 5: this has to be a mapping",
     ]) {
         assert!(head.starts_with(start), "{start}\n{}", failure.message);
     }
-    assert_eq!(heads.len(), 8, "{}", failure.message);
+    assert_eq!(heads.len(), 10, "{}", failure.message);
 }
 
 #[test]
