@@ -122,6 +122,8 @@ pub enum Command {
         /// The shell.
         shell: Shell,
     },
+    /// Print the manual, for `man -l -` or a file dynamend.1
+    Man,
 }
 
 /// Options of `sync`.

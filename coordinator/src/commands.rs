@@ -8,6 +8,7 @@ mod demo;
 mod estimate;
 mod jobs;
 mod limit;
+mod man;
 mod pause;
 mod replicate;
 mod report;
@@ -44,5 +45,6 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> Result<Exit, Failure> {
         #[cfg(feature = "demo")]
         Command::Demo => Box::pin(demo::run(&settings, stop)).await,
         Command::Completions { shell } => completions::run(shell),
+        Command::Man => man::run(),
     }
 }

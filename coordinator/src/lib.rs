@@ -5,6 +5,7 @@
 //! - [`commands`]: one file per command.
 //! - [`publish`]: units of work onto the queue. [`follow`]: watching a job until it ends.
 //! - [`quote`]: what a sync would cost. [`output`], [`view`], [`figures`]: standard output. [`progress`]: standard error while work goes on.
+//! - [`plan_file`]: many table pairs in a file. [`live`]: how they stand, all at once.
 //! - [`failure`]: exit codes, messages and hints.
 
 use std::process::ExitCode;
@@ -16,7 +17,9 @@ pub mod commands;
 pub mod failure;
 pub mod figures;
 pub mod follow;
+pub mod live;
 pub mod output;
+pub mod plan_file;
 pub mod progress;
 pub mod publish;
 pub mod quote;

@@ -152,6 +152,21 @@ fn completions_are_a_script() {
     assert!(finished.stdout.contains("--only-segments") && finished.stdout.contains("complete -F"), "no script");
 }
 
+#[test]
+fn the_manual_has_a_page_for_the_program_and_one_for_each_command() {
+    let finished = programs().dynamend(&["man"]);
+
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""));
+    let pages: Vec<&str> = finished.stdout.lines().filter_map(|line| line.strip_prefix(".TH ")).collect();
+    assert!(pages[0].starts_with("dynamend 1"), "{pages:?}");
+    for command in ["sync", "status", "resume", "report", "completions", "man"] {
+        assert!(pages.iter().any(|page| page.starts_with(&format!("dynamend-{command} 1"))), "{command}: {pages:?}");
+    }
+    assert!(finished.stdout.contains(r"\fB\-\-only\-segments\fR"), "the options of sync are missing");
+    let described = finished.stdout.matches(".TP\n\\fB\\-\\-store\\fR").count();
+    assert_eq!(described, 1, "options of every command stand on the first page, and only there");
+}
+
 #[tokio::test]
 async fn a_reader_who_goes_away_is_no_error() {
     let (stage, pair) = Stage::differing(300).await;
