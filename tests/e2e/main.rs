@@ -25,6 +25,7 @@ mod limits;
 mod permissions;
 mod policies;
 mod proxy;
+mod replicate;
 mod secrets;
 mod segments;
 mod stage;

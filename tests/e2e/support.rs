@@ -25,6 +25,7 @@ fn programs_see_a_clean_environment_and_their_own_home() {
         "AWS_ACCESS_KEY_ID",
         "AWS_EC2_METADATA_DISABLED",
         "AWS_ENDPOINT_URL_DYNAMODB",
+        "AWS_ENDPOINT_URL_DYNAMODB_STREAMS",
         "AWS_ENDPOINT_URL_S3",
         "AWS_ENDPOINT_URL_SQS",
         "AWS_ENDPOINT_URL_STS",

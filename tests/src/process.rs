@@ -84,10 +84,10 @@ impl Programs {
         self
     }
 
-    /// Where they find DynamoDB.
+    /// Where they find DynamoDB and its streams.
     #[must_use]
     pub fn with_dynamodb(self, endpoint: &str) -> Self {
-        self.with("AWS_ENDPOINT_URL_DYNAMODB", endpoint)
+        self.with("AWS_ENDPOINT_URL_DYNAMODB", endpoint).with("AWS_ENDPOINT_URL_DYNAMODB_STREAMS", endpoint)
     }
 
     /// Where they find SQS, S3 and STS.
