@@ -26,8 +26,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use shared::domain::decide::Policy;
-use shared::domain::job::{OldImages, Side};
+use shared::domain::decide::{ExtraHandling, Policy};
+use shared::domain::job::{OldImages, Side, SyncSettings};
 use shared::domain::limits::Capacity;
 use shared::domain::segment::SegmentSet;
 
@@ -101,6 +101,26 @@ impl Step {
             Self::Stream(_) => StepKind::Stream,
             Self::Sync(_) => StepKind::Sync,
             Self::Verify { .. } => StepKind::Verify,
+        }
+    }
+
+    /// How it compares, if it does; everything that plans do not say is as on the command line.
+    #[must_use]
+    pub fn comparison(&self) -> Option<SyncSettings> {
+        match self {
+            Self::Backfill(_) | Self::Stream(_) => None,
+            Self::Sync(Sync { policy, ignore, version_attribute, old_images }) => Some(SyncSettings {
+                policy: *policy,
+                ignore: ignore.clone(),
+                version_attribute: version_attribute.clone(),
+                old_images: *old_images,
+                ..SyncSettings::default()
+            }),
+            Self::Verify { ignore } => Some(SyncSettings {
+                policy: Policy { extra: ExtraHandling::Report, ..Policy::default() },
+                ignore: ignore.clone(),
+                ..SyncSettings::default()
+            }),
         }
     }
 }

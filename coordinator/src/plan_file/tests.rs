@@ -181,6 +181,24 @@ fn backfill_and_stream_are_done_unless_disabled_but_beside_sync_only_what_is_nam
 }
 
 #[test]
+fn comparisons_have_the_settings_of_the_command_sync() {
+    let repair = Policy { missing: Handling::Repair, differing: Handling::Repair, extra: ExtraHandling::Delete };
+    let steps = steps("sync: {repair: true, ignore: a, version_attribute: v, undo: true}\nverify: true\nbackfill:");
+    let settings: Vec<Option<SyncSettings>> = steps.iter().map(Step::comparison).collect();
+
+    let sync = SyncSettings {
+        policy: repair,
+        ignore: vec!["a".to_owned()],
+        version_attribute: Some("v".to_owned()),
+        old_images: OldImages::Keep,
+        ..SyncSettings::default()
+    };
+    let looks = Policy { missing: Handling::Report, differing: Handling::Report, extra: ExtraHandling::Report };
+    let verify = SyncSettings { policy: looks, ignore: vec!["a".to_owned()], ..SyncSettings::default() };
+    assert_eq!(settings, [None, Some(sync), Some(verify)]);
+}
+
+#[test]
 fn segments_are_written_as_a_list_or_as_a_text() {
     for text in ["[0, 1, 2, 5]", "0,1,2,5", "\"0, 1,2,5\"", "0-2,5", "[5, 2, 1, 0, 0]"] {
         let steps = steps(&format!("stream: {{disabled: true}}\nbackfill:\n  total_segments: 6\n  segments: {text}"));
