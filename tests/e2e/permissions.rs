@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use aws_sdk_dynamodb::types::StreamViewType;
 use serde_json::Value as Json;
 use shared::domain::decide::{ExtraHandling, Handling, Policy};
 use shared::domain::permissions::{For, Permission, Resource, Service, When, permissions};
@@ -120,6 +121,9 @@ impl Recorded {
 
 fn of_table(call: &Call) -> Vec<(Service, String, Resource)> {
     let target = call.request.headers.get("x-amz-target").expect("DynamoDB is told what to do by a header");
+    if let Some(action) = target.strip_prefix("DynamoDBStreams_20120810.") {
+        return vec![(Service::DynamoDb, action.to_owned(), Resource::Stream)];
+    }
     let action = target.strip_prefix("DynamoDB_20120810.").unwrap_or_else(|| panic!("{target}"));
     let asked: Json = serde_json::from_slice(&call.request.body).expect("DynamoDB speaks JSON");
     let batch = asked["RequestItems"].as_object().into_iter().flatten().map(|(table, _)| table.as_str());
@@ -141,7 +145,7 @@ fn assert_listed(purpose: For, needed: &Needed) {
     let superfluous: Vec<_> = listed
         .iter()
         .filter(|it| !needed.contains(&name(it)) && !excused(it.action))
-        .filter(|it| !matches!(it.when, When::Limited | When::ShareOfCapacity))
+        .filter(|it| !matches!(it.when, When::Limited | When::ShareOfCapacity | When::FromKinesis | When::BackedUp))
         .filter(|it| it.when != When::OwnKey || !needed.iter().any(|(service, ..)| *service == Service::Sqs))
         .collect();
     assert!(superfluous.is_empty(), "{purpose:?} does not need {superfluous:?}");
@@ -231,6 +235,56 @@ async fn enqueueing_cancelling_and_resuming() {
     stage.enqueued("fourth", &["--repair"]);
     stage.here(&["resume", "fourth"]);
     assert_listed(For::Resume(REPAIR), &stage.needed());
+}
+
+const COPY: [&str; 4] = ["-m", MASTER, "-s", SLAVE];
+
+/// A single item, which is no batch, and several, which are.
+async fn change_master(stage: &Recorded) {
+    let items = stage.fleet.stage.server.read_all("orders").await;
+    let schema = &stage.fleet.stage.schema;
+    stage.fleet.stage.server.put_all("orders", &items[..3]).await;
+    stage.fleet.stage.server.delete("orders", schema, &items[0]).await;
+}
+
+#[tokio::test]
+async fn copying_and_following_in_one_process() {
+    let stage = Recorded::new().await;
+    let backfill = [&["backfill"], &COPY[..], &ROLE_AND_KEY, &["--segments", "40"]].concat();
+    stage.here(&backfill);
+    assert_listed(For::Backfill, &stage.needed());
+    stage.fleet.stage.server.enable_stream("orders", StreamViewType::KeysOnly).await;
+    change_master(&stage).await;
+
+    stage.here(&[&["replicate"], &COPY[..], &ROLE_AND_KEY, &["--until-caught-up"]].concat());
+
+    assert_listed(For::Replicate, &stage.needed());
+}
+
+#[tokio::test]
+async fn copying_and_following_with_a_fleet() {
+    let stage = Recorded::new().await;
+    stage.queued(&[&["backfill"], &COPY[..], &ROLE_AND_KEY, &["--segments", "40", "--job-id", "backfill"]].concat());
+    let taken = stage.fleet.dynamend(&[&["backfill"], &COPY[..], &["--job-id", "backfill"]].concat());
+    assert_eq!(taken.code, Some(2), "the id is taken: {}", taken.stderr);
+    assert_listed(For::BackfillQueued, &stage.needed());
+    stage.fleet.stage.server.enable_stream("orders", StreamViewType::KeysOnly).await;
+    change_master(&stage).await;
+    let replicate = [&["replicate"], &COPY[..], &ROLE_AND_KEY, &["--job-id", "job", "--until-caught-up"]].concat();
+    stage.queued(&replicate);
+    let taken = stage.fleet.dynamend(&replicate);
+    assert_eq!(taken.code, Some(2), "the id is taken: {}", taken.stderr);
+    assert_listed(For::ReplicateQueued, &stage.needed());
+    stage.fleet.queue.send("not for anybody").await;
+
+    let worker = stage.fleet.worker(&[]);
+    for job in ["backfill", "job"] {
+        stage.fleet.summary(job, 2 * DEADLINE).await;
+    }
+    worker.terminate();
+
+    assert_eq!(worker.wait(DEADLINE).code, Some(0));
+    assert_listed(For::CopyingWorker, &stage.needed());
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ fn listed(purposes: &[For]) -> BTreeSet<Permission> {
 }
 
 /// The rows of README's table, as it has them; the last adds to the others.
-fn rows() -> [(&'static str, Vec<For>); 10] {
+fn rows() -> [(&'static str, Vec<For>); 15] {
     [
         ("`sync` without a queue", vec![For::Sync(COMPARE)]),
         ("`sync --queue`", vec![For::SyncQueued]),
@@ -32,6 +32,11 @@ fn rows() -> [(&'static str, Vec<For>); 10] {
         ("`resume` without a queue", vec![For::Resume(COMPARE)]),
         ("`resume --queue`", vec![For::ResumeQueued]),
         ("`dynamend-worker`", vec![For::Worker(COMPARE)]),
+        ("`backfill` without a queue", vec![For::Backfill]),
+        ("`backfill --queue`", vec![For::BackfillQueued]),
+        ("`replicate` without a queue", vec![For::Replicate]),
+        ("`replicate --queue`", vec![For::ReplicateQueued]),
+        ("`dynamend-worker` that copies and follows", vec![For::CopyingWorker]),
         ("who repairs, on the slaves: also", vec![For::Worker(REPAIR)]),
     ]
 }
@@ -72,6 +77,7 @@ fn the_table_in_the_readme_is_the_list() {
 fn resource(arn: &str) -> Resource {
     match arn {
         "arn:aws:dynamodb:us-east-1:111122223333:table/orders" => Resource::Master,
+        "arn:aws:dynamodb:us-east-1:111122223333:table/orders/stream/*" => Resource::Stream,
         "arn:aws:dynamodb:eu-west-1:111122223333:table/orders-replica" => Resource::Slaves,
         "arn:aws:sqs:eu-west-1:111122223333:dynamend" => Resource::Queue,
         "arn:aws:s3:::dynamend-jobs-111122223333/dynamend/jobs/*" => Resource::Jobs,
@@ -108,8 +114,10 @@ fn the_policies_of_infra_grant_what_is_on_the_list_and_no_more() {
     let policies: Vec<Json> = blocks.map(|block| serde_json::from_str(block).expect("a policy is JSON")).collect();
     let coordinator =
         [For::SyncQueued, For::Status, For::Report, For::Jobs, For::Cancel, For::Limit, For::ResumeQueued];
-    let purposes = [&coordinator[..], &[For::Worker(REPAIR)]];
-    assert_eq!(policies.len(), purposes.len(), "a policy for the coordinator, and one for a worker");
+    let copying = [For::BackfillQueued, For::ReplicateQueued, For::Status, For::Report, For::Jobs];
+    let copying = [&copying[..], &[For::Cancel, For::Limit, For::ResumeQueued]].concat();
+    let purposes = [&coordinator[..], &[For::Worker(REPAIR)], &copying, &[For::CopyingWorker]];
+    assert_eq!(policies.len(), purposes.len(), "policies for the coordinator and for a worker, twice");
     for (policy, purposes) in policies.iter().zip(purposes) {
         let always = listed(purposes).into_iter().filter(|it| matches!(it.when, When::Always | When::Limited));
         let due: BTreeSet<(String, Resource)> =

@@ -32,6 +32,16 @@ pub enum For {
     ResumeQueued,
     /// `dynamend-worker`.
     Worker(Policy),
+    /// `backfill` without a queue.
+    Backfill,
+    /// `backfill --queue`, with and without `--wait`.
+    BackfillQueued,
+    /// `replicate` without a queue and without `--backfill`, which needs what [`For::Backfill`] does besides.
+    Replicate,
+    /// `replicate --queue`, with and without `--backfill`.
+    ReplicateQueued,
+    /// `dynamend-worker` for backfills and replications.
+    CopyingWorker,
 }
 
 /// A service, as policies name it.
@@ -47,6 +57,8 @@ pub enum Service {
     Sts,
     /// KMS.
     Kms,
+    /// Kinesis Data Streams.
+    Kinesis,
 }
 
 impl Service {
@@ -59,6 +71,7 @@ impl Service {
             Self::S3 => "s3",
             Self::Sts => "sts",
             Self::Kms => "kms",
+            Self::Kinesis => "kinesis",
         }
     }
 }
@@ -70,6 +83,12 @@ pub enum Resource {
     Master,
     /// Every slave table.
     Slaves,
+    /// The master's stream of changes: `TABLE/stream/*`.
+    Stream,
+    /// The Kinesis stream of `--kinesis`.
+    KinesisStream,
+    /// The objects of `--to-backup`.
+    Backup,
     /// The workers' queue.
     Queue,
     /// The objects of jobs: `STORE/jobs/*`.
@@ -99,6 +118,10 @@ pub enum When {
     Limited,
     /// When a capacity limit is a share of what a table is provisioned for.
     ShareOfCapacity,
+    /// With `--kinesis`, in place of the master's own stream.
+    FromKinesis,
+    /// With `--to-backup`.
+    BackedUp,
 }
 
 /// One permission.
@@ -117,9 +140,9 @@ pub struct Permission {
 /// Everything that is needed, each once.
 #[must_use]
 pub fn permissions(purpose: For) -> Vec<Permission> {
-    use Resource::{Bucket, Jobs, Key, Master, Queue, Role, Slaves, Summaries, Workers};
-    use Service::{DynamoDb, Kms, S3, Sqs, Sts};
-    use When::{Always, Limited, OwnKey, RoleNamed, ShareOfCapacity};
+    use Resource::{Backup, Bucket, Jobs, Key, KinesisStream, Master, Queue, Role, Slaves, Stream, Summaries, Workers};
+    use Service::{DynamoDb, Kinesis, Kms, S3, Sqs, Sts};
+    use When::{Always, BackedUp, FromKinesis, Limited, OwnKey, RoleNamed, ShareOfCapacity};
     let line = |service, when, resource, actions: &[&'static str]| {
         actions.iter().map(move |&action| Permission { service, action, resource, when }).collect::<Vec<_>>()
     };
@@ -150,7 +173,42 @@ pub fn permissions(purpose: For) -> Vec<Permission> {
         }
         all
     };
+    let take_messages = || {
+        let actions =
+            &["GetQueueAttributes", "ReceiveMessage", "SendMessage", "ChangeMessageVisibility", "DeleteMessage"];
+        line(Sqs, Always, Queue, actions)
+    };
+    // A write that is alone in its request is no batch.
+    let copy = || {
+        let slaves = &["BatchWriteItem", "PutItem"];
+        let mut all = vec![assume(), write(), write_key(), replace_names()];
+        all.extend(describe().into_iter().chain(read()));
+        all.extend([line(DynamoDb, Always, Master, &["Scan"]), line(DynamoDb, Always, Slaves, slaves)]);
+        all
+    };
+    let list_shards = || {
+        [
+            line(DynamoDb, Always, Stream, &["DescribeStream"]),
+            line(Kinesis, FromKinesis, KinesisStream, &["DescribeStreamSummary", "ListShards"]),
+        ]
+    };
+    let follow = || {
+        let records = &["GetShardIterator", "GetRecords"];
+        let slaves = &["BatchWriteItem", "PutItem", "DeleteItem"];
+        let mut all = vec![assume(), write(), write_key(), replace_names()];
+        all.extend(describe().into_iter().chain(read()).chain(list_shards()));
+        all.extend([line(DynamoDb, Always, Stream, records), line(Kinesis, FromKinesis, KinesisStream, records)]);
+        all.extend([line(DynamoDb, Always, Master, &["BatchGetItem"]), line(DynamoDb, Always, Slaves, slaves)]);
+        all.push(line(S3, BackedUp, Backup, &["PutObject", "DeleteObject"]));
+        all
+    };
+    let publish = || [vec![assume(), enqueue(), write(), write_key()], describe().into(), read().into()].concat();
     let lines: Vec<Vec<Permission>> = match purpose {
+        For::Backfill => copy(),
+        For::BackfillQueued => publish(),
+        For::Replicate => follow(),
+        For::ReplicateQueued => [publish(), list_shards().into()].concat(),
+        For::CopyingWorker => [vec![take_messages()], copy(), follow()].concat(),
         For::Sync(policy) => [work(policy), plan().into()].concat(),
         For::SyncQueued => [vec![assume(), enqueue(), write(), write_key()], plan().into(), read().into()].concat(),
         For::Estimate => [vec![assume()], describe().into()].concat(),
@@ -167,11 +225,7 @@ pub fn permissions(purpose: For) -> Vec<Permission> {
         }
         For::Resume(policy) => [vec![withdraw()], work(policy)].concat(),
         For::ResumeQueued => [vec![enqueue(), write(), withdraw(), write_key()], read().into()].concat(),
-        For::Worker(policy) => {
-            let actions =
-                &["GetQueueAttributes", "ReceiveMessage", "SendMessage", "ChangeMessageVisibility", "DeleteMessage"];
-            [vec![line(Sqs, Always, Queue, actions)], work(policy)].concat()
-        }
+        For::Worker(policy) => [vec![take_messages()], work(policy)].concat(),
     };
     let mut all: Vec<Permission> = lines.into_iter().flatten().collect();
     all.sort_unstable();
