@@ -111,8 +111,8 @@ async fn dynamodb_streams_of_any_shards_keep_the_contract() {
         };
         Box::pin(contract::stream(fresh)).await;
         // A shard of DynamoDB Streams has one parent at most, so none is merged.
-        contract::stream::a_split_shard_ends_and_its_children_go_on(&fresh().await).await;
-        contract::stream::every_shard_is_listed_once(&fresh().await).await;
+        contract::stream::reshaping::a_split_shard_ends_and_its_children_go_on(&fresh().await).await;
+        contract::stream::reshaping::every_shard_is_listed_once(&fresh().await).await;
         Box::pin(contract::stream::losing(fresh)).await;
     }
 }
