@@ -111,8 +111,8 @@ async fn dynamodb_streams_of_any_shards_keep_the_contract() {
         };
         Box::pin(contract::stream(fresh)).await;
         // A shard of DynamoDB Streams has one parent at most, so none is merged.
-        contract::stream::a_split_shard_ends_and_its_children_go_on(&fresh().await).await;
-        contract::stream::every_shard_is_listed_once(&fresh().await).await;
+        contract::stream::reshaping::a_split_shard_ends_and_its_children_go_on(&fresh().await).await;
+        contract::stream::reshaping::every_shard_is_listed_once(&fresh().await).await;
         Box::pin(contract::stream::losing(fresh)).await;
     }
 }
@@ -137,7 +137,8 @@ async fn kinesis_streams_of_any_shards_keep_the_contract() {
 #[tokio::test]
 async fn a_stream_of_many_shards_is_listed_over_several_pages() {
     let server = DynamoDb::start();
-    let memory = Arc::new(MemoryStream::like_dynamodb(View::New));
+    // The protocol's pages are smaller than those of the stream behind it.
+    let memory = Arc::new(MemoryStream::like_dynamodb(View::New).with_pages_of(1000, 1000));
     (0..250).for_each(|_| drop(memory.open_shard()));
     let relay = dynamodb_streams(&server.endpoint(), memory.clone());
     let stream = dynamodb_stream(&relay.endpoint(), "arn:aws:dynamodb:made-up").await;

@@ -1,10 +1,11 @@
 //! What every stream of changes must do.
 //!
-//! Three suites, as not every stream of a test can do everything: [`stream`] for all, [`reshaping`] where shards can be
-//! split and merged, [`losing`] where records, shards and cursors can be made to go.
+//! Three suites, as not every stream of a test can do everything: [`stream()`] for all, [`reshaping()`] where shards can be
+//! split and merged, [`losing()`] where records, shards and cursors can be made to go.
 #![expect(clippy::unwrap_used, reason = "a clause fails by panicking, as a test does")]
 
-use std::collections::BTreeSet;
+pub mod losing;
+pub mod reshaping;
 
 use async_trait::async_trait;
 
@@ -17,6 +18,9 @@ use crate::ports::failure::{Failure, FailureKind};
 use crate::ports::stream::{
     ChangeStream, Cursor, MAX_RECORDS_PER_PAGE, ReadFrom, RecordPage, Shard, ShardState, StreamStatus,
 };
+
+pub use losing::{Loses, losing};
+pub use reshaping::{Reshapes, reshaping};
 
 /// Empty pages in a row after which an open shard holds no more.
 const EMPTY_PAGES: usize = 5;
@@ -32,29 +36,6 @@ pub trait Source: Send + Sync {
 
     /// Inserts [`item`] of this number; the change goes into an open shard.
     async fn insert(&self, number: u32);
-}
-
-/// A stream whose shards can be changed.
-#[async_trait]
-pub trait Reshapes: Source {
-    /// Splits a shard in two.
-    async fn split(&self, shard: &str);
-
-    /// Merges two shards into one.
-    async fn merge(&self, one: &str, other: &str);
-}
-
-/// A stream that can be made to lose what it holds.
-#[async_trait]
-pub trait Loses: Source {
-    /// Removes the records of a shard up to a sequence number, and that one.
-    async fn trim(&self, shard: &str, through: &str);
-
-    /// Removes a shard.
-    async fn drop_shard(&self, shard: &str);
-
-    /// Makes all cursors too old.
-    async fn expire_cursors(&self);
 }
 
 /// The item of a number; all have one partition key, and with it one shard at any time.
@@ -94,22 +75,6 @@ pub async fn stream<S: Source>(fresh: impl AsyncFn() -> S) {
     an_open_shard_says_so(&fresh().await).await;
     an_open_shard_goes_on(&fresh().await).await;
     a_shard_that_is_not_there_is_not_found(&fresh().await).await;
-}
-
-/// Holds an adapter to what streams must do whose shards split and merge.
-pub async fn reshaping<S: Reshapes>(fresh: impl AsyncFn() -> S) {
-    a_split_shard_ends_and_its_children_go_on(&fresh().await).await;
-    a_merged_shard_has_two_parents(&fresh().await).await;
-    every_shard_is_listed_once(&fresh().await).await;
-}
-
-/// Holds an adapter to what streams must do that lose records, shards and cursors.
-pub async fn losing<S: Loses>(fresh: impl AsyncFn() -> S) {
-    the_trim_horizon_is_the_oldest_record_that_is_left(&fresh().await).await;
-    what_was_trimmed_is_told_or_passed_over(&fresh().await).await;
-    a_cursor_outlives_the_records_before_it(&fresh().await).await;
-    an_expired_cursor_is_told_and_can_be_had_anew(&fresh().await).await;
-    a_shard_that_is_gone_is_not_found(&fresh().await).await;
 }
 
 /// A stream that takes up changes says so, and how long it keeps them.
@@ -224,131 +189,6 @@ pub async fn a_shard_that_is_not_there_is_not_found(source: &dyn Source) {
     let opened = source.stream().open("shardId-00000000000000099999-none0000", &ReadFrom::TrimHorizon).await;
 
     assert_kind(&opened, FailureKind::NotFound);
-}
-
-/// The parent is closed and can be read to its end; what comes later is the children's, who name it.
-pub async fn a_split_shard_ends_and_its_children_go_on(source: &dyn Reshapes) {
-    insert(source, 0..5).await;
-    let parent = only_shard(source).await;
-    source.split(&parent.id).await;
-    insert(source, 5..10).await;
-
-    let shards = shards(source.stream()).await;
-    let (records, end) = read(source.stream(), &parent.id, &ReadFrom::TrimHorizon).await;
-
-    assert_eq!((numbers(&records), end), ((0..5).collect(), None));
-    let last = records.last().unwrap().sequence.clone();
-    assert_eq!(read(source.stream(), &parent.id, &ReadFrom::After(last)).await, (Vec::new(), None));
-    assert_eq!(shards.iter().find(|shard| shard.id == parent.id).unwrap().state, ShardState::Closed);
-    let children: Vec<&Shard> = shards.iter().filter(|shard| shard.id != parent.id).collect();
-    assert_eq!(children.len(), 2);
-    let mut later = Vec::new();
-    for child in children {
-        assert_eq!((&child.parents, child.state), (&vec![parent.id.clone()], ShardState::Open));
-        later.extend(read(source.stream(), &child.id, &ReadFrom::TrimHorizon).await.0);
-    }
-    assert_eq!(numbers(&later), (5..10).collect::<Vec<_>>());
-}
-
-/// A merged shard names both its parents, which have ended.
-pub async fn a_merged_shard_has_two_parents(source: &dyn Reshapes) {
-    let first = only_shard(source).await;
-    source.split(&first.id).await;
-    let halves: BTreeSet<String> =
-        shards(source.stream()).await.into_iter().map(|shard| shard.id).filter(|id| *id != first.id).collect();
-    let ids: Vec<&String> = halves.iter().collect();
-    source.merge(ids[0], ids[1]).await;
-    insert(source, 0..3).await;
-
-    let shards = shards(source.stream()).await;
-
-    let is_merged = |shard: &&Shard| shard.id != first.id && !halves.contains(&shard.id);
-    let merged = shards.iter().find(is_merged).expect("the merged shard is listed");
-    assert_eq!(merged.parents.iter().cloned().collect::<BTreeSet<_>>(), halves);
-    assert_eq!(merged.state, ShardState::Open);
-    assert!(shards.iter().all(|shard| shard.id == merged.id || shard.state == ShardState::Closed));
-    assert_eq!(numbers(&read(source.stream(), &merged.id, &ReadFrom::TrimHorizon).await.0), [0, 1, 2]);
-}
-
-/// However many pages a listing takes, a shard is on one of them.
-pub async fn every_shard_is_listed_once(source: &dyn Reshapes) {
-    for _ in 0..6 {
-        let open = shards(source.stream()).await.into_iter().find(|shard| shard.state == ShardState::Open);
-        source.split(&open.expect("a shard is open").id).await;
-    }
-
-    let shards = shards(source.stream()).await;
-
-    assert_eq!(shards.len(), 13, "{shards:?}");
-    assert_eq!(shards.iter().filter(|shard| shard.parents.is_empty()).count(), 1);
-    assert_eq!(shards.iter().filter(|shard| shard.state == ShardState::Open).count(), 7);
-}
-
-/// `TrimHorizon` begins with what is left.
-pub async fn the_trim_horizon_is_the_oldest_record_that_is_left(source: &dyn Loses) {
-    insert(source, 0..5).await;
-    let shard = only_shard(source).await;
-    let all = read(source.stream(), &shard.id, &ReadFrom::TrimHorizon).await.0;
-
-    source.trim(&shard.id, &all[1].sequence).await;
-
-    assert_eq!(read(source.stream(), &shard.id, &ReadFrom::TrimHorizon).await.0, all[2..]);
-    assert_eq!(read(source.stream(), &shard.id, &ReadFrom::After(all[2].sequence.clone())).await.0, all[3..]);
-}
-
-/// What was to be read and is gone is `Trimmed`, or, where the stream does not tell, reading begins with what is left.
-pub async fn what_was_trimmed_is_told_or_passed_over(source: &dyn Loses) {
-    insert(source, 0..5).await;
-    let shard = only_shard(source).await;
-    let all = read(source.stream(), &shard.id, &ReadFrom::TrimHorizon).await.0;
-    let cursor = source.stream().open(&shard.id, &ReadFrom::TrimHorizon).await.unwrap();
-
-    source.trim(&shard.id, &all[2].sequence).await;
-
-    match source.stream().open(&shard.id, &ReadFrom::After(all[0].sequence.clone())).await {
-        Ok(cursor) => assert_eq!(read_on(source.stream(), cursor).await.0, all[3..]),
-        refused => assert_kind(&refused, FailureKind::Trimmed),
-    }
-    match source.stream().read(&cursor, MAX_RECORDS_PER_PAGE).await {
-        Ok(_) => assert_eq!(read_on(source.stream(), cursor).await.0, all[3..]),
-        refused => assert_kind(&refused, FailureKind::Trimmed),
-    }
-}
-
-/// A cursor goes on where it was, though records before it go, and go again.
-pub async fn a_cursor_outlives_the_records_before_it(source: &dyn Loses) {
-    insert(source, 0..6).await;
-    let shard = only_shard(source).await;
-    let all = read(source.stream(), &shard.id, &ReadFrom::TrimHorizon).await.0;
-    let cursor = source.stream().open(&shard.id, &ReadFrom::After(all[3].sequence.clone())).await.unwrap();
-
-    for trimmed in [0, 2] {
-        source.trim(&shard.id, &all[trimmed].sequence).await;
-        assert_eq!(read_on(source.stream(), cursor.clone()).await.0, all[4..]);
-    }
-}
-
-/// A cursor that is too old is `Expired`; one that is opened after the last record goes on.
-pub async fn an_expired_cursor_is_told_and_can_be_had_anew(source: &dyn Loses) {
-    insert(source, 0..5).await;
-    let shard = only_shard(source).await;
-    let all = read(source.stream(), &shard.id, &ReadFrom::TrimHorizon).await.0;
-    let cursor = source.stream().open(&shard.id, &ReadFrom::After(all[2].sequence.clone())).await.unwrap();
-
-    source.expire_cursors().await;
-
-    assert_kind(&source.stream().read(&cursor, MAX_RECORDS_PER_PAGE).await, FailureKind::Expired);
-    assert_eq!(read(source.stream(), &shard.id, &ReadFrom::After(all[2].sequence.clone())).await.0, all[3..]);
-}
-
-/// A shard that is gone is neither listed nor read.
-pub async fn a_shard_that_is_gone_is_not_found(source: &dyn Loses) {
-    let shard = only_shard(source).await;
-
-    source.drop_shard(&shard.id).await;
-
-    assert_eq!(shards(source.stream()).await, []);
-    assert_kind(&source.stream().open(&shard.id, &ReadFrom::TrimHorizon).await, FailureKind::NotFound);
 }
 
 /// All shards, over all pages; fails when one comes twice.
