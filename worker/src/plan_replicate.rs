@@ -127,11 +127,12 @@ pub async fn plan_replicate(
         (_, from @ (From::TrimHorizon | From::Time(_))) => (now_ms + SKEW_MS, from),
     };
     let mut shards = Shards::new(gate, in_doubt_until_ms);
+    let goes_on = |id: &String| listed.iter().any(|shard| shard.parents.contains(id));
     for shard in &listed {
         let start = match (&from, shard.state) {
             // It has an end already, and all of it was made before now.
-            (From::Latest, ShardState::Closed) => Start::Over,
-            (From::Latest, ShardState::Open) => Start::Time(now_ms),
+            (From::Latest, ShardState::Closed) if goes_on(&shard.id) => Start::Over,
+            (From::Latest, ShardState::Open | ShardState::Closed) => Start::Time(now_ms),
             (From::TrimHorizon, _) => Start::TrimHorizon,
             (From::Time(from_ms), _) => Start::Time(*from_ms),
             (From::Stood(stood), _) => stood.shards.get(&shard.id).cloned().unwrap_or(Start::TrimHorizon),

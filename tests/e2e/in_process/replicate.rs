@@ -7,6 +7,8 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use shared::domain::job::{BackfillSettings, Ends, Existing};
 use shared::domain::key::{Key, KeySchema, KeyType};
+use shared::domain::position::{ShardPosition, Start};
+use shared::domain::shards::Shards;
 use shared::domain::summary::{JobState, Summary, Wish};
 use shared::domain::value::{Item, Value};
 use shared::local::queue::LocalQueue;
@@ -342,6 +344,49 @@ async fn what_was_trimmed_is_reported_as_a_gap_and_what_is_left_is_applied() {
 
 fn third_sequence() -> String {
     "100000000000000000003".to_owned()
+}
+
+/// Where a job stood whose workers were away for longer than the stream keeps changes.
+#[tokio::test(start_paused = true)]
+async fn changes_that_the_stream_did_not_keep_are_a_gap() {
+    const HOUR_MS: i64 = 3_600_000;
+    for (stream, kinesis) in [(like_dynamodb(), false), (MemoryStream::like_kinesis(), true)] {
+        let scene = scene(1, 1, Carries::Images, stream);
+        (0..20).for_each(|n| scene.world.tables[1].put(item(n, 0)).unwrap());
+        let shard = scene.master.open_shards().remove(0);
+        scene.master.put(&item(1, 1));
+        let gone = scene.stream.append(&shard, Err(shared::domain::change::BadRecord(String::new()))).unwrap();
+        scene.stream.trim(&shard, &gone).unwrap();
+        scene.master.put(&item(2, 2));
+        let kinesis = kinesis.then(|| "arn:aws:kinesis:us-east-1:1:stream/s".to_owned());
+        let job = scene.world.replication(Asked { ends: CAUGHT_UP, kinesis, ..Asked::default() }).await;
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        let stood = ShardPosition {
+            after: Some(gone),
+            caught_up_to_ms: Some(now_ms - 30 * HOUR_MS),
+            ..ShardPosition::new(now_ms - 30 * HOUR_MS)
+        };
+        let stand = |shards: &mut Shards| {
+            shards.shards[0].start = Start::Position(stood.clone());
+            Ok(())
+        };
+        job.journal.change_shards(stand).await.unwrap();
+
+        let summary = scene.work(&job).await;
+
+        assert_eq!(summary.state, JobState::Succeeded);
+        assert_eq!(summary.remaining(), 1, "{summary:?}");
+        let gaps = summary.replication.unwrap().gaps;
+        assert_eq!(gaps.len(), 1, "{gaps:?}");
+        assert_eq!(gaps[0].from_ms, Some(now_ms - 30 * HOUR_MS));
+        assert!((now_ms - 24 * HOUR_MS..now_ms - 23 * HOUR_MS).contains(&gaps[0].to_ms), "{gaps:?}");
+        let slave = scene.world.tables[1].items();
+        assert!(
+            slave.iter().any(|item| item.get("content") == Some(&Value::S("2".into()))),
+            "the rest was not applied"
+        );
+        scene.arrow.assert_unbroken();
+    }
 }
 
 #[tokio::test(start_paused = true)]
