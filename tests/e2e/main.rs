@@ -28,6 +28,7 @@ mod proxy;
 mod replicate;
 mod secrets;
 mod segments;
+mod shard_trees;
 mod stage;
 mod stream_emulators;
 mod streams;

@@ -26,6 +26,8 @@ struct Known {
     running: usize,
     /// The job, when a unit of it ended since the last look.
     ended: Option<Arc<JobContext>>,
+    /// Whether a segment was among them.
+    segment_ended: bool,
     /// A unit that had not ended at the last look.
     witness: Option<Unit>,
 }
@@ -43,18 +45,20 @@ impl Completion {
     }
 
     /// Notes that a unit of the job is done or failed.
-    pub(crate) fn unit_ended(&self, job: Arc<JobContext>) {
-        let url = job.manifest_url.clone();
-        self.lock().entry(url).or_default().ended = Some(job);
+    pub(crate) fn unit_ended(&self, job: Arc<JobContext>, unit: Unit) {
+        let mut jobs = self.lock();
+        let known = jobs.entry(job.manifest_url.clone()).or_default();
+        known.segment_ended |= unit.pass != Pass::Stream;
+        known.ended = Some(job);
     }
 
     /// Writes the job's summary if its last unit has ended, and begins to follow its stream if its backfill has. To be called after the message is out of hand.
     pub(crate) async fn check(&self, manifest_url: &str, queue: &dyn WorkQueue) -> Result<(), Stuck> {
-        let (job, witness) = {
+        let (job, segment_ended, witness) = {
             let mut jobs = self.lock();
             let Some(known) = jobs.get_mut(manifest_url).filter(|known| known.running == 0) else { return Ok(()) };
             let Some(job) = known.ended.take() else { return Ok(()) };
-            (job, known.witness)
+            (job, std::mem::take(&mut known.segment_ended), known.witness)
         };
         if let Some(unit) = witness
             && !has_ended(job.journal.view(unit).await?.as_ref())
@@ -64,7 +68,10 @@ impl Completion {
         let survey = job.journal.survey(&job.manifest).await?;
         match survey.unfinished {
             // All segments have ended; what waits for that are the shards.
-            Some(Unit { pass: Pass::Stream, .. }) => following::take_up(&job.journal, &job.manifest, queue).await?,
+            Some(Unit { pass: Pass::Stream, .. }) if segment_ended && survey.summary.units.failed == 0 => {
+                following::begin(&job.journal, &job.manifest, queue).await?;
+            }
+            Some(Unit { pass: Pass::Stream, .. }) => {}
             Some(unit) => self.lock().entry(job.manifest_url.clone()).or_default().witness = Some(unit),
             None => {}
         }

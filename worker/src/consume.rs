@@ -278,7 +278,7 @@ impl Hand {
         let work = self.executor.execute(&message, &delivery).instrument(span_of(&message));
         let Executed { ending, ended } = work.await;
         if let Some(job) = ended {
-            self.completion.unit_ended(job);
+            self.completion.unit_ended(job, message.work_unit());
         }
         drop(running);
         let ending = match self.completion.check(&message.manifest, &*self.executor.queue).await {

@@ -9,7 +9,7 @@ use shared::domain::control::Wish;
 use shared::domain::job::Manifest;
 use shared::domain::overlap::SKEW_MS;
 use shared::domain::position::Start;
-use shared::domain::shards::{Gate, Shards};
+use shared::domain::shards::{Gate, News, Shards};
 use shared::domain::tally::Tally;
 use shared::domain::unit::{Pass, Unit};
 use shared::journal::{Journal, JournalError};
@@ -124,7 +124,7 @@ pub(crate) async fn discover(job: &JobContext, stream: &dyn ChangeStream) -> Res
     let add_all = |shards: &mut Shards| {
         listed.iter().try_for_each(|shard| shards.add(&shard.id, &shard.parents, Start::TrimHorizon))
     };
-    let shards = job.journal.change_shards(add_all).await?;
+    let (shards, ()) = job.journal.change_shards(add_all).await?;
     let ids: BTreeSet<&str> = listed.iter().map(|shard| shard.id.as_str()).collect();
     let outlived: Vec<u32> = shards.outlived(&ids).map(|shard| shard.number).take(RETIRED_AT_ONCE).collect();
     if outlived.is_empty() {
@@ -143,65 +143,94 @@ pub(crate) async fn discover(job: &JobContext, stream: &dyn ChangeStream) -> Res
         retired.iter().for_each(|(number, tally)| shards.retire(*number, tally.as_ref()));
         Ok(())
     };
-    Ok(job.journal.change_shards(retire_all).await?)
+    Ok(job.journal.change_shards(retire_all).await?.0)
 }
 
 fn has_gaps(position: &shared::domain::checkpoint::Position) -> bool {
     matches!(position, shared::domain::checkpoint::Position::Shard(position) if !position.gaps.is_empty())
 }
 
-/// Sends messages for all shards whose turn has come, and notes that they were sent. A crash in between sends some
-/// twice, and of two messages for one shard the second finds it taken.
+/// Sends messages for all shards whose turn has come. Each is taken first, so that of many who hand out at once one sends
+/// its message; whoever dies in between leaves that to be noticed by what it was about: see [`go_on_after`].
 ///
 /// # Errors
 /// The queue's, or the job's folder's.
-pub async fn hand_out(journal: &Journal, manifest: &Manifest, queue: &dyn WorkQueue) -> Result<usize, Stuck> {
-    let Some(shards) = journal.shards_of(manifest).await? else { return Ok(0) };
-    let numbers = shards.available();
+pub async fn hand_out(journal: &Journal, manifest: &Manifest, queue: &dyn WorkQueue) -> Result<(), Stuck> {
+    let (_, numbers) = journal.change_shards(|shards| Ok(shards.take())).await?;
+    send(journal, manifest, queue, &numbers).await
+}
+
+async fn send(journal: &Journal, manifest: &Manifest, queue: &dyn WorkQueue, numbers: &[u32]) -> Result<(), Stuck> {
     let url = journal.manifest_url();
     for batch in numbers.chunks(MAX_MESSAGES_PER_BATCH) {
         let message = |&segment: &u32| manifest.message(&url, Unit { pass: Pass::Stream, segment }).to_body();
         let bodies = batch.iter().map(message).collect();
         retry::send_all(queue, RetryPolicy::default(), bodies, Duration::ZERO).await?;
     }
-    if !numbers.is_empty() {
-        let hand_out = |shards: &mut Shards| {
-            shards.hand_out(&numbers);
-            Ok(())
-        };
-        journal.change_shards(hand_out).await?;
-    }
-    Ok(numbers.len())
+    Ok(())
 }
 
-/// Notes that a shard has ended, and hands out its children.
+/// Sends the messages of shards that were taken by someone who may have died before sending them: those that nobody has
+/// begun with. Two messages for one shard do no harm, the second finds it taken.
+async fn send_again(
+    journal: &Journal,
+    manifest: &Manifest,
+    queue: &dyn WorkQueue,
+    taken: Vec<u32>,
+) -> Result<(), Stuck> {
+    let mut untouched = Vec::new();
+    for segment in taken {
+        if journal.view(Unit { pass: Pass::Stream, segment }).await?.is_none() {
+            untouched.push(segment);
+        }
+    }
+    send(journal, manifest, queue, &untouched).await
+}
+
+/// Notes that a shard has ended, and hands out its children. Its message must not be settled before: when it comes back,
+/// this finds the end known and sends again what may not have been sent.
 ///
 /// # Errors
 /// As for [`hand_out`].
 pub(crate) async fn go_on_after(job: &JobContext, unit: Unit, queue: &dyn WorkQueue) -> Result<(), Stuck> {
-    if unit.pass == Pass::Stream {
-        job.journal.change_shards(|shards| shards.complete(unit.segment)).await?;
-        hand_out(&job.journal, &job.manifest, queue).await?;
+    if unit.pass != Pass::Stream {
+        return Ok(());
     }
-    Ok(())
+    let note = |shards: &mut Shards| {
+        let news = shards.complete(unit.segment)?;
+        let taken = match news {
+            News::New => Vec::new(),
+            News::Known => shards.taken(Some(unit.segment)),
+        };
+        Ok((shards.take(), taken))
+    };
+    let (_, (numbers, taken)) = job.journal.change_shards(note).await?;
+    send_again(&job.journal, &job.manifest, queue, taken).await?;
+    send(&job.journal, &job.manifest, queue, &numbers).await
 }
 
 /// Begins to follow once the backfill has ended. What it copied may be later than changes that are still to be read.
 ///
+/// Again, it sends what may not have been sent the first time.
+///
 /// # Errors
 /// As for [`hand_out`].
-async fn begin(journal: &Journal, manifest: &Manifest, queue: &dyn WorkQueue) -> Result<(), Stuck> {
+pub(crate) async fn begin(journal: &Journal, manifest: &Manifest, queue: &dyn WorkQueue) -> Result<(), Stuck> {
     let now_ms = jiff::Timestamp::now().as_millisecond();
     let open = |shards: &mut Shards| {
-        if shards.gate == Gate::Closed {
-            shards.gate = Gate::Open;
-            shards.in_doubt_until_ms = shards.in_doubt_until_ms.max(now_ms.saturating_add(SKEW_MS));
-        }
-        Ok(())
+        let taken = match shards.gate {
+            Gate::Open => shards.taken(None),
+            Gate::Closed => {
+                shards.gate = Gate::Open;
+                shards.in_doubt_until_ms = shards.in_doubt_until_ms.max(now_ms.saturating_add(SKEW_MS));
+                Vec::new()
+            }
+        };
+        Ok((shards.take(), taken))
     };
-    journal.change_shards(open).await?;
-    hand_out(journal, manifest, queue).await?;
-    Ok(())
+    let (_, (numbers, taken)) = journal.change_shards(open).await?;
+    send_again(journal, manifest, queue, taken).await?;
+    send(journal, manifest, queue, &numbers).await
 }
 
 /// Hands out what waits for nothing any more, in a job that is taken up: its shards, once all of its segments are done.
@@ -211,8 +240,7 @@ async fn begin(journal: &Journal, manifest: &Manifest, queue: &dyn WorkQueue) ->
 pub async fn take_up(journal: &Journal, manifest: &Manifest, queue: &dyn WorkQueue) -> Result<(), Stuck> {
     let Some(shards) = journal.shards_of(manifest).await? else { return Ok(()) };
     if shards.gate == Gate::Open {
-        hand_out(journal, manifest, queue).await?;
-        return Ok(());
+        return hand_out(journal, manifest, queue).await;
     }
     let survey = journal.survey(manifest).await?;
     match survey.unfinished {

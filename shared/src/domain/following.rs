@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::Checkpoint;
-use super::position::{Reach, ShardPosition};
+use super::checkpoint::{Checkpoint, State};
+use super::position::{Reach, ShardPosition, Start};
 use super::shards::{Gate, Shards, Stage};
 use super::tally::StreamTally;
 
@@ -60,15 +60,17 @@ pub(super) struct Following<'a> {
     shards: &'a Shards,
     caught_up: HashMap<u32, (Option<i64>, Reach)>,
     gaps: Vec<LostTime>,
+    ended: u64,
 }
 
 impl<'a> Following<'a> {
     pub(super) fn new(shards: &'a Shards) -> Self {
-        Self { shards, caught_up: HashMap::new(), gaps: Vec::new() }
+        Self { shards, caught_up: HashMap::new(), gaps: Vec::new(), ended: 0 }
     }
 
     pub(super) fn add(&mut self, checkpoint: &Checkpoint, position: &ShardPosition) {
         let number = checkpoint.unit.segment;
+        self.ended += u64::from(checkpoint.state == State::Done);
         self.caught_up.insert(number, (position.caught_up_to_ms, position.reach));
         let shard = self.shards.get(number).map_or_else(|| number.to_string(), |shard| shard.id.clone());
         let room = MAX_GAPS.saturating_sub(self.gaps.len());
@@ -87,7 +89,9 @@ impl<'a> Following<'a> {
         Replication {
             shards: self.shards.shards.len() as u64 + retired,
             waiting: self.waiting(),
-            ended: self.shards.shards.iter().filter(|shard| shard.stage == Stage::Ended).count() as u64 + retired,
+            ended: self.ended
+                + self.shards.shards.iter().filter(|shard| shard.start == Start::Over).count() as u64
+                + retired,
             records,
             squashed,
             reread,

@@ -49,6 +49,15 @@ pub enum Gate {
     Open,
 }
 
+/// Whether something was known before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It was not.
+    New,
+    /// It was: whoever told it before may have died over what follows from it.
+    Known,
+}
+
 /// All shards of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shards {
@@ -160,28 +169,40 @@ impl Shards {
         waiting.filter(|shard| shard.parents.iter().all(is_over)).map(|shard| shard.number).collect()
     }
 
-    /// Notes that these were handed out.
-    pub fn hand_out(&mut self, numbers: &[u32]) {
+    /// Takes the shards that can be handed out: whoever takes them sends their messages.
+    pub fn take(&mut self) -> Vec<u32> {
+        let numbers = self.available();
         for shard in self.shards.iter_mut().filter(|shard| numbers.contains(&shard.number)) {
-            if shard.stage == Stage::Waiting {
-                shard.stage = Stage::HandedOut;
-            }
+            shard.stage = Stage::HandedOut;
         }
+        numbers
     }
 
-    /// Notes that a shard was read to its end; again is harmless.
+    /// The shards that were taken, of this parent or of all: if whoever took them died, their messages were not sent.
+    #[must_use]
+    pub fn taken(&self, parent: Option<u32>) -> Vec<u32> {
+        let parent = parent.and_then(|number| self.get(number)).map(|shard| shard.id.as_str());
+        let is_child = |shard: &&KnownShard| parent.is_none_or(|id| shard.parents.iter().any(|of| of == id));
+        let taken = self.shards.iter().filter(|shard| shard.stage == Stage::HandedOut);
+        taken.filter(is_child).map(|shard| shard.number).collect()
+    }
+
+    /// Notes that a shard was read to its end, and says whether that is new.
     ///
     /// # Errors
     /// `Unknown`, or `ParentFirst`; nothing is changed then.
-    pub fn complete(&mut self, number: u32) -> Result<(), BadShard> {
+    pub fn complete(&mut self, number: u32) -> Result<News, BadShard> {
         let stages = self.stages();
         let shard = self.get(number).ok_or(BadShard::Unknown(number))?;
         let is_open = |parent: &&String| stages.get(parent.as_str()).is_some_and(|stage| *stage != Stage::Ended);
         if let Some(parent) = shard.parents.iter().find(is_open) {
             return Err(BadShard::ParentFirst { id: shard.id.clone(), parent: parent.clone() });
         }
+        if shard.stage == Stage::Ended {
+            return Ok(News::Known);
+        }
         self.shards.iter_mut().filter(|shard| shard.number == number).for_each(|shard| shard.stage = Stage::Ended);
-        Ok(())
+        Ok(News::New)
     }
 
     /// The shards that are over and that the stream does not list any more; none of their children waits for them.

@@ -45,23 +45,23 @@ impl Journal {
         }
     }
 
-    /// Changes what is known of the shards, and returns them. What others change at the same time is not lost, and so
-    /// `change` may be called again, with what they made of it.
+    /// Changes what is known of the shards, and returns what the change says of it. What others change at the same time
+    /// is not lost, and so `change` may be called again, with what they made of it; only its last word counts.
     ///
     /// # Errors
     /// `Damaged`, also when `change` finds what cannot be; or the store's.
-    pub async fn change_shards(
+    pub async fn change_shards<T>(
         &self,
-        change: impl Fn(&mut Shards) -> Result<(), BadShard>,
-    ) -> Result<Shards, JournalError> {
+        change: impl Fn(&mut Shards) -> Result<T, BadShard>,
+    ) -> Result<(Shards, T), JournalError> {
         let key = self.key(NAME);
         loop {
             let (before, version) = self.stored_shards().await?;
             let mut shards = before.clone();
-            change(&mut shards)
+            let said = change(&mut shards)
                 .map_err(|bad| JournalError::Damaged { url: self.store.url(&key), what: bad.to_string() })?;
             if shards == before {
-                return Ok(shards);
+                return Ok((shards, said));
             }
             let body = self.to_json(NAME, &shards)?;
             let mode = PutMode::ReplaceIf(version);
@@ -69,7 +69,7 @@ impl Journal {
                 // Another was first, or our own put was answered with a failure and arrived: the next look tells.
                 Err(failure) if failure.kind == FailureKind::Conflict => {}
                 Err(failure) => return Err(failure.into()),
-                Ok(_) => return Ok(shards),
+                Ok(_) => return Ok((shards, said)),
             }
         }
     }

@@ -16,12 +16,11 @@ fn add(tree: &mut Shards, id: &str, parents: &[&str]) -> Result<(), BadShard> {
 }
 
 fn take(tree: &mut Shards) -> Vec<String> {
-    let numbers = tree.available();
-    tree.hand_out(&numbers);
+    let numbers = tree.take();
     numbers.iter().map(|&number| tree.get(number).unwrap().id.clone()).collect()
 }
 
-fn complete(tree: &mut Shards, id: &str) -> Result<(), BadShard> {
+fn complete(tree: &mut Shards, id: &str) -> Result<News, BadShard> {
     let number = tree.shards.iter().find(|shard| shard.id == id).unwrap().number;
     tree.complete(number)
 }
@@ -80,8 +79,8 @@ fn r12_the_end_of_a_leaf_frees_nothing_and_may_be_told_again() {
     let mut shards = tree(&[("a", &[])]);
     take(&mut shards);
 
-    complete(&mut shards, "a").unwrap();
-    complete(&mut shards, "a").unwrap();
+    assert_eq!(complete(&mut shards, "a"), Ok(News::New));
+    assert_eq!(complete(&mut shards, "a"), Ok(News::Known));
 
     assert_eq!(take(&mut shards), [""; 0]);
 }
@@ -144,4 +143,15 @@ fn a_tree_of_150_shards_is_read_from_its_roots_to_its_leaves() {
 
     assert_eq!(read.len(), 150);
     assert_eq!(read.iter().collect::<BTreeSet<_>>().len(), 150);
+}
+
+#[test]
+fn whoever_finds_an_end_told_before_knows_whose_messages_may_be_missing() {
+    let mut shards = tree(&[("a", &[]), ("b", &[]), ("of-a", &["a"]), ("of-b", &["b"])]);
+    take(&mut shards);
+    complete(&mut shards, "a").unwrap();
+    take(&mut shards);
+
+    assert_eq!(shards.taken(Some(0)), [2]);
+    assert_eq!(shards.taken(None), [1, 2]);
 }
