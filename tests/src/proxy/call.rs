@@ -49,8 +49,16 @@ impl Call {
 
     /// Whether it changes a table.
     pub(super) fn writes_tables(&self) -> bool {
-        self.service == Service::Tables
-            && !matches!(self.operation.as_str(), "Scan" | "BatchGetItem" | "DescribeTable" | "DescribeTimeToLive")
+        const READS: [&str; 7] = [
+            "Scan",
+            "BatchGetItem",
+            "DescribeTable",
+            "DescribeTimeToLive",
+            "DescribeStream",
+            "GetShardIterator",
+            "GetRecords",
+        ];
+        self.service == Service::Tables && !READS.contains(&self.operation.as_str())
     }
 
     /// Whether it may wait for messages, and is over when its client is.
