@@ -1,7 +1,7 @@
 //! Summaries and discrepancies as text for people.
 
 use shared::domain::discrepancy::Discrepancy;
-use shared::domain::job::JobKind;
+use shared::domain::job::{Covers, JobKind};
 use shared::domain::limits::{Direction, Limits};
 use shared::domain::rejected::Rejected;
 use shared::domain::sample::Estimate;
@@ -60,7 +60,7 @@ pub fn summary(summary: &Summary) -> String {
             lines.push(format!("{}: {} {what}", slave.table, counted(count, "item")));
         }
     }
-    lines.extend(summary.replication.iter().flat_map(following));
+    lines.extend(summary.replication.iter().flat_map(|replication| following(summary, replication)));
     lines.extend(summary.limits.as_ref().map(|limits| format!("limits: {}", limits_line(limits))));
     lines.extend(summary.stopped_by.map(|StoppedBy::MaxCost| out_of_money(summary)));
     for slave in slaves.iter().filter(|slave| slave.gave_way > 0) {
@@ -77,7 +77,7 @@ pub fn summary(summary: &Summary) -> String {
 }
 
 /// How far a replication is, and what it lost.
-fn following(replication: &Replication) -> Vec<String> {
+fn following(summary: &Summary, replication: &Replication) -> Vec<String> {
     let Replication { shards, waiting, ended, records, squashed, reread, known, looped, malformed, .. } = replication;
     let mut lines = vec![format!(
         "{} of the stream in {} ({} ended, {} waiting): {} needless because of later ones, {} answered by reading the \
@@ -99,8 +99,15 @@ fn following(replication: &Replication) -> Vec<String> {
             grouped(replication.unbacked)
         ));
     }
+    let but = match summary.remaining() {
+        0 => "",
+        _ => ", but for what was lost or rejected",
+    };
     lines.push(match replication.caught_up_to_ms.and_then(time) {
-        Some(time) => format!("every write to the master up to {time} is on the slaves"),
+        Some(time) => match replication.covers {
+            Covers::Table => format!("every write to the master up to {time} is on the slaves{but}"),
+            Covers::Changes => format!("every change that was followed, up to {time}, is on the slaves{but}"),
+        },
         None => "not caught up with the master yet".to_owned(),
     });
     for lost in &replication.gaps {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use shared::domain::checkpoint::Position;
-use shared::domain::job::{BackfillSettings, Ends, JobKind, Manifest, ReplicateSettings, StreamSource};
+use shared::domain::job::{BackfillSettings, Covers, Ends, JobKind, Manifest, ReplicateSettings, StreamSource};
 use shared::domain::overlap::SKEW_MS;
 use shared::domain::position::{Reach, ShardPosition, Start};
 use shared::domain::shards::{BadShard, Gate, Shards, Stage};
@@ -39,6 +39,7 @@ pub enum From {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stood {
     in_doubt_until_ms: i64,
+    covers: Covers,
     shards: HashMap<String, Start>,
 }
 
@@ -72,7 +73,8 @@ impl Stood {
             let what = "the job follows no stream".to_owned();
             return Err(JournalError::Damaged { url: journal.manifest_url(), what });
         };
-        let mut stood = Self { in_doubt_until_ms: shards.in_doubt_until_ms, shards: HashMap::new() };
+        let covers = manifest.replicate.as_ref().map_or(Covers::Changes, |replicate| replicate.covers);
+        let mut stood = Self { in_doubt_until_ms: shards.in_doubt_until_ms, covers, shards: HashMap::new() };
         for shard in &shards.shards {
             let view = journal.view(Unit { pass: Pass::Stream, segment: shard.number }).await?;
             let start = match view.map(|view| view.checkpoint.position) {
@@ -100,7 +102,12 @@ pub async fn plan_replicate(
     let now_ms = jiff::Timestamp::now().as_millisecond();
     let (manifest, of_master) = plan_tables(tables, JobKind::Replicate, environment).await?;
     let source = source(&manifest, &of_master, kinesis)?;
-    let replicate = ReplicateSettings { source: source.clone(), ends, origin_attribute, backup };
+    let covers = match (&backfill, &from) {
+        (Some(_), _) => Covers::Table,
+        (None, From::Stood(stood)) => stood.covers,
+        (None, From::Latest | From::TrimHorizon | From::Time(_)) => Covers::Changes,
+    };
+    let replicate = ReplicateSettings { source: source.clone(), ends, covers, origin_attribute, backup };
     let manifest = Manifest { backfill, replicate: Some(replicate), ..manifest };
     manifest.check()?;
     let followed = Followed { source, side: manifest.master.clone(), schema: manifest.key_schema.clone() };

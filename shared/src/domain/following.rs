@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{Checkpoint, State};
+use super::job::Covers;
 use super::position::{Reach, ShardPosition, Start};
 use super::shards::{Gate, Shards, Stage};
 use super::tally::StreamTally;
@@ -37,9 +38,11 @@ pub struct Replication {
     pub backed_up: u64,
     /// Objects deleted from the backup.
     pub unbacked: u64,
-    /// Every write to the master up to this time (milliseconds since 1970) is on the slaves; absent when nothing can
-    /// be said yet.
+    /// Every write to the master up to this time (milliseconds since 1970) is on the slaves, of the writes that it
+    /// covers; absent when nothing can be said yet.
     pub caught_up_to_ms: Option<i64>,
+    /// Which writes it covers.
+    pub covers: Covers,
     /// Times of which changes were lost.
     pub gaps: Vec<LostTime>,
 }
@@ -83,7 +86,7 @@ impl<'a> Following<'a> {
         self.shards.shards.iter().filter(|shard| shard.stage == Stage::Waiting).count() as u64
     }
 
-    pub(super) fn finish(self, counted: StreamTally) -> Replication {
+    pub(super) fn finish(self, counted: StreamTally, covers: Covers) -> Replication {
         let StreamTally { records, squashed, reread, known, looped, malformed, backed_up, unbacked } = counted;
         let retired = self.shards.retired.as_ref().map_or(0, |retired| retired.count);
         Replication {
@@ -101,6 +104,7 @@ impl<'a> Following<'a> {
             backed_up,
             unbacked,
             caught_up_to_ms: self.caught_up_to(),
+            covers,
             gaps: self.gaps,
         }
     }

@@ -163,6 +163,17 @@ pub enum Ends {
     CaughtUp(u64),
 }
 
+/// What is on the slaves once a replication is caught up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Covers {
+    /// The changes that it followed; what was there before is another's care.
+    #[default]
+    Changes,
+    /// The whole table, because it was copied first, by this job or by the one that this one goes on from.
+    Table,
+}
+
 /// The settings of a replication.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicateSettings {
@@ -171,6 +182,9 @@ pub struct ReplicateSettings {
     /// When it ends.
     #[serde(default)]
     pub ends: Ends,
+    /// What is on the slaves then.
+    #[serde(default)]
+    pub covers: Covers,
     /// The attribute that tells whose write it was, where two tables follow each other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin_attribute: Option<String>,

@@ -354,7 +354,10 @@ impl<'a> Fold<'a> {
             units,
             sample: manifest.sample.map(|sample| sample_summary(manifest, sample, &slaves, &spread)),
             estimated,
-            replication: following.map(|following| following.finish(tally.stream)),
+            replication: following.map(|following| {
+                let covers = manifest.replicate.as_ref().map_or_else(Default::default, |replicate| replicate.covers);
+                following.finish(tally.stream, covers)
+            }),
             limits: Some(manifest.limits_now(control)).filter(|limits| !limits.is_none()).cloned(),
             stopped_by: (!all_ended && wish == Wish::Spent).then_some(StoppedBy::MaxCost),
             slaves,
