@@ -10,7 +10,7 @@ use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use shared::domain::job::{JobKind, Manifest};
 use shared::domain::shards::Gate;
-use shared::domain::summary::{Fold, Summary};
+use shared::domain::summary::{Fold, JobState, Summary};
 use shared::domain::tally::Tally;
 use shared::domain::unit::Pass;
 use shared::journal::{Journal, JournalError};
@@ -18,9 +18,10 @@ use shared::pacing::{Meter, Reading};
 use tokio_util::sync::CancellationToken;
 
 use crate::live::board::Board;
-use crate::live::course::StepKind;
+use crate::live::course::{Early, StepKind};
 use crate::live::due::TABLE_EVERY;
 use crate::live::tracked::{Sample, Size};
+use crate::progress::Show;
 
 /// How often a job's folder is read; with many units reading takes longer, and then it is read less often.
 const FOLDER_EVERY: Duration = Duration::from_secs(3);
@@ -160,6 +161,51 @@ impl<'a> Watched<'a> {
     }
 }
 
+/// Shows a job that copies or follows, and is done in this process, on a board of its own.
+///
+/// # Errors
+/// The work's.
+pub async fn work<E>(
+    show: Show,
+    job: (&Journal, &Manifest),
+    meter: Arc<Meter>,
+    work: impl Future<Output = Result<Summary, E>>,
+) -> Result<Summary, E> {
+    let (board, step) = board_of(job.1);
+    board.shown(show, alone(&board, Watched::new(&board, 0, job, step, Some(meter)).during(work))).await
+}
+
+/// Shows a job that copies or follows, and is done elsewhere, until it has ended or `stop`; returns the last look.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub async fn folder(show: Show, job: (&Journal, &Manifest), stop: &CancellationToken) -> Result<Summary, JournalError> {
+    let (board, step) = board_of(job.1);
+    board.shown(show, alone(&board, Watched::new(&board, 0, job, step, None).until_ended(stop))).await
+}
+
+/// A board with one job, which has begun its first step.
+fn board_of(manifest: &Manifest) -> (Board, StepKind) {
+    let mut steps = Vec::from_iter(manifest.backfill.map(|_| StepKind::Backfill));
+    steps.extend(manifest.replicate.as_ref().map(|_| StepKind::Stream));
+    let first = steps.first().copied().unwrap_or(StepKind::Sync);
+    let slaves: Vec<String> = manifest.slaves.iter().map(|slave| slave.table.to_string()).collect();
+    let board = Board::new([(format!("{} -> {}", manifest.master.table, slaves.join(", ")), steps)]);
+    board.begin(0, first);
+    (board, first)
+}
+
+/// Ends the one entry of a board as its job does.
+async fn alone<E>(board: &Board, work: impl Future<Output = Result<Summary, E>>) -> Result<Summary, E> {
+    let ended = work.await;
+    match ended.as_ref().map(|summary| summary.state) {
+        Ok(JobState::Succeeded) => board.finish(0),
+        Ok(JobState::Failed) | Err(_) => board.end(0, Early::Failed),
+        Ok(_) => board.end(0, Early::Stopped),
+    }
+    ended
+}
+
 async fn look(journal: &Journal, manifest: &Manifest) -> Result<Look, JournalError> {
     let control = journal.control().await?;
     let shards = journal.shards_of(manifest).await?;
@@ -198,8 +244,9 @@ async fn look(journal: &Journal, manifest: &Manifest) -> Result<Look, JournalErr
 
 /// What a tally says of a step, but for what the step reads.
 fn sample(tally: &Tally) -> Sample {
+    let of_backup = tally.stream.backed_up + tally.stream.unbacked;
     Sample {
-        written: tally.slaves.iter().map(|slave| slave.written + slave.deleted).sum(),
+        written: of_backup + tally.slaves.iter().map(|slave| slave.written + slave.deleted).sum::<u64>(),
         found: tally.slaves.iter().map(|slave| slave.missing + slave.differing + slave.extra).sum(),
         read_units: tally.consumed.iter().map(|consumed| consumed.read).sum(),
         write_units: tally.consumed.iter().map(|consumed| consumed.write).sum(),
