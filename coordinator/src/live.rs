@@ -6,7 +6,7 @@
 //! - [`due`]: what is written how often. [`screen`]: the only part that writes. [`board`]: what
 //!   jobs feed and a screen shows.
 //!
-//! Nothing here knows how samples come about, and nothing but [`screen`] and [`board`] knows a clock: `now` is a parameter.
+//! Nothing here knows how samples come about, and only [`screen`] and [`board`] know a clock: `now` is a parameter.
 
 pub mod board;
 pub mod course;

@@ -12,7 +12,7 @@ use tests::oracle::brute_force;
 use tests::process::{Finished, Running};
 use tests::wait::{DEADLINE, eventually};
 
-use crate::stage::{Fleet, Stage, document, order_schema, orders, text};
+use crate::stage::{Fleet, MASTER, SLAVE, Stage, document, order_schema, orders, text};
 
 /// For streams to be caught up with; in debug builds, on a busy machine.
 const LONG: Duration = Duration::from_secs(150);
@@ -106,6 +106,10 @@ async fn a_plan_of_ddb_sync_is_carried_out_as_it_is() {
     let states = |job: &Json| (job["job"].clone(), job["kind"].clone(), job["units"]["total"].clone());
     assert_eq!(states(&told["entries"][0]["jobs"][0]), ("move-1".into(), "backfill".into(), 3.into()), "{told}");
     assert_eq!(told["entries"][1]["jobs"][0]["kind"], "replicate", "{told}");
+    let name = "us-west-2:orders-2 -> us-east-2:copy-2";
+    for line in ["backfill complete: 70 items written over ", "stream stopped: 1 items written over "] {
+        assert!(finished.stderr.contains(&format!("{name}: {line}")), "{line}: {}", finished.stderr);
+    }
     let copied = stage.server.read_all("copy").await.len();
     assert!(copied > 0 && copied < 120, "{copied} of 120 items are no three quarters");
     assert_eq!(told["entries"][0]["jobs"][0]["slaves"][0]["written"], copied);
@@ -182,6 +186,54 @@ plan:
     assert_eq!(told["entries"][1]["jobs"][1]["job"], format!("{run}-2-verify"));
     assert!(!differ(&stage, "orders", "copy-2").await);
     assert!(stage.server.read_all("copy").await.is_empty());
+}
+
+#[tokio::test]
+async fn an_entry_that_fails_does_not_stop_the_others() {
+    let stage = stage(&["other", "other-copy"]).await;
+    stage.server.put_all("other", &orders(30, &[])).await;
+    stage.server.enable_stream("other", StreamViewType::NewAndOldImages).await;
+    let plan = "
+plan:
+  - {name: fails, input: {table: 'us-east-1:orders'}, output: {table: copy}}
+  - {name: goes on, input: {table: 'us-east-1:other'}, output: {table: other-copy}}
+";
+    let mut running = start(&stage, plan, &["--job-id", "run"]);
+    for name in ["fails", "goes on"] {
+        running.wait_for_stderr(&format!("{name}: stream started"), LONG);
+    }
+    stage.server.client().delete_table().table_name("copy").send().await.expect("it is deleted");
+    put(&stage, "orders", "made-meanwhile").await;
+    running.wait_for_stderr("fails: stream failed", LONG);
+    put(&stage, "other", "made-meanwhile").await;
+    eventually("the other copy follows", LONG, async || {
+        assert!(running.is_running(), "{}", running.stderr());
+        (!differ(&stage, "other", "other-copy").await).then_some(())
+    })
+    .await;
+    running.interrupt();
+    let finished = running.wait(DEADLINE);
+
+    assert_eq!(finished.code, Some(130), "{}", finished.stderr);
+    assert!(finished.stdout.contains("job run-1: failed"), "{}", finished.stdout);
+    assert!(!finished.stdout.contains("job run-2: failed"), "{}", finished.stdout);
+    for words in ["dynamend resume run-1", "dynamend resume run-2"] {
+        assert!(finished.stderr.contains(words), "{words}: {}", finished.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_replication_by_itself_shows_what_it_copied_and_how_far_behind_it_is() {
+    let stage = stage(&[]).await;
+    let pair = ["replicate", "-m", MASTER, "-s", SLAVE, "--backfill", "--until-caught-up"];
+
+    let finished = stage.programs.dynamend(&pair);
+
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    let line = |words: &str| finished.stderr.lines().any(|line| line.contains(words));
+    assert!(line("us-east-1:orders -> us-east-1:copy: backfill complete: 120 items written over "));
+    let stream = finished.stderr.lines().find(|line| line.contains("stream complete: 0 items written over "));
+    assert!(stream.is_some_and(|stream| stream.ends_with(" behind")), "{}", finished.stderr);
 }
 
 #[tokio::test]

@@ -4,8 +4,6 @@ mod entry;
 mod jobs;
 mod preflight;
 
-use std::collections::BTreeSet;
-
 use futures::stream::{self, StreamExt as _};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -111,12 +109,17 @@ fn advise(settings: &Settings, ended: &[(&Entry, Ended)], is_queued: bool) {
             say_failure(&Failure { exit: *exit, message, hint: hint.clone() });
         }
     }
-    let next: BTreeSet<String> = ended.iter().flat_map(|(_, ended)| &ended.jobs).filter_map(view::next_step).collect();
     let interrupted: Vec<&String> = ended.iter().filter_map(|(_, ended)| ended.interrupted.as_ref()).collect();
+    if settings.output == OutputFormat::Text {
+        let jobs = ended.iter().flat_map(|(_, ended)| &ended.jobs);
+        let others = jobs.filter(|summary| !interrupted.contains(&&summary.job));
+        others.filter_map(view::next_step).for_each(|next| settings.note(&format!("\n{next}")));
+    }
     if ended.iter().any(|(_, ended)| ended.exit == Some(Exit::Interrupted)) {
-        let (what, command) = match is_queued {
-            true => ("the workers go on", "stop them with `dynamend cancel"),
-            false => ("what was done is saved", "continue with `dynamend resume"),
+        let (what, command) = if is_queued {
+            ("the workers go on", "stop them with `dynamend cancel")
+        } else {
+            ("what was done is saved", "continue with `dynamend resume")
         };
         let mut text = format!("interrupted; {what}\n");
         for job in interrupted {
@@ -127,7 +130,5 @@ fn advise(settings: &Settings, ended: &[(&Entry, Ended)], is_queued: bool) {
             text.push_str(&format!("\nhint: not begun of {}: {}", entry.name, left.join(", ")));
         }
         note(&text);
-    } else if settings.output == OutputFormat::Text {
-        next.iter().for_each(|next| settings.note(&format!("\n{next}")));
     }
 }

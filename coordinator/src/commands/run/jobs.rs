@@ -137,3 +137,75 @@ fn follow(stream: &Stream, backfill: Option<BackfillSettings>, tables: SyncReque
     let kinesis = stream.kinesis.clone();
     ReplicateRequest { tables, backfill, from, kinesis, ends, origin_attribute: None, backup: None }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan_file::{Defaults, PlanFile};
+
+    /// The jobs of the second entry of a plan, the fields of which these are.
+    fn jobs(fields: &str) -> Vec<Job> {
+        let text = format!(
+            "plan: [{{input: {{table: 'us-east-1:one'}}, output: {{table: two}}, read_capacity: 7, {fields}}}]"
+        );
+        let plan = PlanFile::parse(text.as_bytes(), &Defaults::default()).unwrap();
+        let common =
+            Common { run: "run".to_owned(), parallel: 3, global_tables: GlobalTables::Refuse, encryption: None };
+        jobs_of(&plan.entries[0], 2, &common)
+    }
+
+    fn replication(fields: &str) -> ReplicateRequest {
+        match jobs(fields).remove(0).asked {
+            Asked::Replicate(request) => *request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_backfill_and_the_stream_after_it_are_one_job() {
+        let mut jobs = jobs("backfill: {}, stream: {until_caught_up: 9}, sync: {repair: true}, verify: true");
+
+        let ids: Vec<String> = jobs.iter_mut().map(|job| job.asked.tables().job.clone()).collect();
+        assert_eq!(ids, ["run-2", "run-2-sync", "run-2-verify"]);
+        let steps: Vec<StepKind> = jobs.iter().map(|job| job.step).collect();
+        assert_eq!(steps, [StepKind::Backfill, StepKind::Sync, StepKind::Verify]);
+        for job in &mut jobs {
+            let tables = job.asked.tables();
+            assert_eq!(tables.segments, Segments::Auto { at_once: 3 });
+            assert!(tables.limits.read.is_some() && tables.limits.write.is_none());
+        }
+        let Asked::Replicate(request) = &jobs[0].asked else { panic!("{jobs:?}") };
+        assert_eq!((request.backfill.is_some(), request.ends), (true, Ends::CaughtUp(9000)));
+    }
+
+    #[test]
+    fn a_step_by_itself_is_a_job_of_its_kind() {
+        let copy = jobs("backfill: {total_segments: 8, segments: 2-3, only_missing: true}, stream: {disabled: true}");
+        let [Job { asked: Asked::Backfill(tables, settings), step: StepKind::Backfill }] = copy.as_slice() else {
+            panic!("{copy:?}")
+        };
+        assert_eq!((tables.segments, settings.existing), (Segments::Fixed(8), OnSlaves::Keep));
+        assert_eq!(tables.only_segments.as_ref().map(ToString::to_string).as_deref(), Some("2-3"));
+
+        let followed = replication("backfill: {disabled: true}, stream: {version_attribute: v}");
+        assert_eq!((followed.backfill, followed.ends), (None, Ends::WithTheStream));
+        assert_eq!(followed.tables.settings.version_attribute.as_deref(), Some("v"));
+    }
+
+    #[test]
+    fn following_begins_where_the_plan_says_and_never_after_the_backfill() {
+        let past = From::Time(1_700_000_000_000);
+        for (from, alone, after_a_backfill) in [
+            ("", From::TrimHorizon, From::Latest),
+            ("from: trim-horizon", From::TrimHorizon, From::TrimHorizon),
+            ("from: latest", From::Latest, From::Latest),
+            ("from: 2023-11-14T22:13:20Z", past.clone(), past),
+            ("from: 2100-01-01T00:00:00Z", From::Time(4_102_444_800_000), From::Latest),
+        ] {
+            let request = replication(&format!("backfill: {{disabled: true}}, stream: {{{from}}}"));
+            assert_eq!((request.from, request.backfill), (alone, None), "{from}");
+            let request = replication(&format!("stream: {{{from}}}"));
+            assert_eq!((request.from, request.backfill.is_some()), (after_a_backfill, true), "{from}");
+        }
+    }
+}
