@@ -1,5 +1,7 @@
 //! The command line, as clap sees it: names, defaults and help, and nothing else.
 
+use std::path::PathBuf;
+
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use shared::domain::job_id::{BadJobId, check_job_id};
@@ -96,6 +98,8 @@ pub enum Command {
     Backfill(Box<BackfillArgs>),
     /// Follow a master's changes (DynamoDB Streams or Kinesis) and apply them to its slaves
     Replicate(Box<ReplicateArgs>),
+    /// Carry out a plan file: many tables, each copied, followed, repaired or compared
+    Run(Box<RunArgs>),
     /// Say what a `sync` of these tables would cost; reads nothing but their descriptions
     Estimate(Box<EstimateArgs>),
     /// Show where a job stands
@@ -319,6 +323,23 @@ pub struct ReplicateArgs {
     /// What is copied how.
     #[command(flatten)]
     pub copy: CopyArgs,
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The plan file, YAML; - is standard input
+    #[arg(value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// Write to slaves that are replicas of their master's own global table
+    #[arg(long, help_heading = "Safety")]
+    pub allow_global_table: bool,
+    /// The jobs: the ids of all of them begin with that of the run.
+    #[command(flatten)]
+    pub new_job: NewJobArgs,
+    /// How the jobs' objects are encrypted.
+    #[command(flatten)]
+    pub encryption: EncryptionArgs,
 }
 
 /// Where following begins.

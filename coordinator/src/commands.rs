@@ -13,6 +13,7 @@ mod pause;
 mod replicate;
 mod report;
 mod resume;
+mod run;
 mod status;
 mod sync;
 mod undo;
@@ -33,6 +34,7 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> Result<Exit, Failure> {
         Command::Sync(args) => Box::pin(sync::run(&settings, *args, stop)).await,
         Command::Backfill(args) => Box::pin(backfill::run(&settings, *args, stop)).await,
         Command::Replicate(args) => Box::pin(replicate::run(&settings, *args, stop)).await,
+        Command::Run(args) => Box::pin(run::run(&settings, *args, stop)).await,
         Command::Estimate(args) => Box::pin(estimate::run(settings, &args)).await,
         Command::Status(args) => status::run(&settings, &args, &stop).await,
         Command::Jobs(args) => jobs::run(&settings, &args).await,

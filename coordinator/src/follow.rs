@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shared::domain::job::Manifest;
+use shared::domain::job::{JobKind, Manifest};
 use shared::domain::summary::Summary;
 use shared::journal::{Journal, JournalError};
 use shared::pacing::Meter;
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::output::note;
 use crate::progress::{Display, Progress, Show};
+use crate::watch;
 
 /// How often the meter of this process is shown.
 const METER_EVERY: Duration = Duration::from_millis(500);
@@ -57,6 +58,12 @@ pub async fn folder(
     manifest: &Manifest,
     stop: &CancellationToken,
 ) -> Result<Summary, JournalError> {
+    if manifest.kind != JobKind::Sync {
+        if let Some(summary) = journal.written_summary().await? {
+            return Ok(summary);
+        }
+        return Box::pin(watch::folder(show, (journal, manifest), stop)).await;
+    }
     let mut display = Display::new(show);
     let mut moved = (Instant::now(), String::new());
     loop {

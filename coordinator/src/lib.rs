@@ -5,7 +5,8 @@
 //! - [`commands`]: one file per command.
 //! - [`publish`]: units of work onto the queue. [`follow`]: watching a job until it ends.
 //! - [`quote`]: what a sync would cost. [`output`], [`view`], [`figures`]: standard output. [`progress`]: standard error while work goes on.
-//! - [`plan_file`]: many table pairs in a file. [`live`]: how they stand, all at once.
+//! - [`plan_file`]: many table pairs in a file. [`live`]: how they stand, all at once. [`watch`]: from
+//!   a running job to there.
 //! - [`failure`]: exit codes, messages and hints.
 
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ pub mod publish;
 pub mod quote;
 pub mod settings;
 pub mod view;
+pub mod watch;
 
 use failure::Failure;
 

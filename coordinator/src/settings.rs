@@ -27,6 +27,7 @@ use crate::cli::{
 };
 use crate::failure::Failure;
 use crate::output::note;
+use crate::plan_file::{Defaults, Regions, Workers};
 use crate::progress::Show;
 
 /// What every command works with.
@@ -42,6 +43,7 @@ pub struct Settings {
     /// The SDK's clients.
     pub clients: Arc<Clients>,
     profile: Option<String>,
+    region: Option<String>,
     endpoint_url: Option<String>,
 }
 
@@ -63,6 +65,7 @@ impl Settings {
                 endpoint_url: common.endpoint_url.clone(),
             })),
             profile: common.profile.clone(),
+            region: common.region.clone(),
             endpoint_url: common.endpoint_url.clone(),
         })
     }
@@ -233,6 +236,18 @@ impl Settings {
                 ..SyncSettings::default()
             },
         })
+    }
+
+    /// What a plan file means where it says nothing.
+    #[must_use]
+    pub fn plan_defaults(&self) -> Defaults<'_> {
+        Defaults {
+            region: self.region.as_deref(),
+            profile: self.profile.as_deref(),
+            endpoint_url: self.endpoint_url.as_deref(),
+            workers: if self.queue.is_some() { Workers::Fleet } else { Workers::Here },
+            regions: if has_other_endpoint() { Regions::Any } else { Regions::OfAws },
+        }
     }
 
     /// How the objects of a new job are to be encrypted.
@@ -452,11 +467,14 @@ fn segments(
     Ok(asked.map_or(Segments::Auto { at_once }, Segments::Fixed))
 }
 
+/// Whether the environment names another endpoint of DynamoDB than AWS's.
+fn has_other_endpoint() -> bool {
+    ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB"].iter().any(|name| std::env::var_os(name).is_some())
+}
+
 /// Regions of AWS have a form; without an endpoint of its own, any other name is a slip.
 fn refuse_unknown_region(table: &TableRef, access: &Access) -> Result<(), Failure> {
-    let overridden = access.endpoint_url.is_some()
-        || ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB"].iter().any(|name| std::env::var_os(name).is_some());
-    if overridden || table.has_aws_region() {
+    if access.endpoint_url.is_some() || has_other_endpoint() || table.has_aws_region() {
         return Ok(());
     }
     Err(Failure::usage(

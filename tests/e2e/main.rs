@@ -26,6 +26,7 @@ mod permissions;
 mod policies;
 mod proxy;
 mod replicate;
+mod run;
 mod secrets;
 mod segments;
 mod shard_trees;

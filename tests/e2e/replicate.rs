@@ -157,7 +157,7 @@ async fn r10_a_migration_in_one_command_copies_follows_verifies_and_says_when_to
         assert!(finished.stdout.contains(words), "{words}: {}", finished.stdout);
     }
     assert!(stage.differences().await.is_empty());
-    assert_never_went_back(&stage).await;
+    Box::pin(assert_never_went_back(&stage)).await;
 }
 
 /// R13, with the real programs: three workers, one killed again and again.
@@ -185,7 +185,7 @@ async fn r13_workers_that_are_killed_lose_nothing_and_set_nothing_back() {
     eventually("the slave is as the master", LONG, async || fleet.stage.differences().await.is_empty().then_some(()))
         .await;
 
-    assert_never_went_back(&fleet.stage).await;
+    Box::pin(assert_never_went_back(&fleet.stage)).await;
     let summary = fleet.status("job");
     assert_eq!(summary["replication"]["malformed"], 0, "{summary}");
     assert_eq!(summary["replication"]["gaps"], Json::Array(vec![]), "{summary}");
@@ -214,7 +214,7 @@ async fn a_replication_that_was_interrupted_is_resumed_where_it_stood() {
     eventually("the slave is as the master", LONG, async || stage.differences().await.is_empty().then_some(())).await;
 
     assert_eq!(resumed.kill().code, None);
-    assert_never_went_back(&stage).await;
+    Box::pin(assert_never_went_back(&stage)).await;
 }
 
 #[tokio::test]

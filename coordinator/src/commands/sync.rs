@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use shared::domain::control::Control;
-use shared::domain::job::Manifest;
+use shared::domain::job::{JobKind, Manifest};
 use shared::domain::summary::{Fold, JobState, Summary};
 use shared::domain::unit::{Pass, Unit};
 use shared::journal::Journal;
@@ -17,7 +17,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::{Output, note};
 use crate::publish::{Published, publish};
 use crate::settings::{Settings, default_parallel};
-use crate::{follow, quote, view};
+use crate::{follow, quote, view, watch};
 
 /// Whether a queued job is followed to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +92,9 @@ pub(super) async fn work_quietly(
         _ => format!("job {}: {segments} segments, {parallel} at once", manifest.job),
     });
     let work = embedded.work(journal, manifest, units);
+    if manifest.kind != JobKind::Sync {
+        return Ok(Box::pin(watch::work(settings.progress, (journal, manifest), meter, work)).await?);
+    }
     Ok(follow::meter(settings.progress, meter, ended_before, total as u64, work).await?)
 }
 

@@ -48,6 +48,9 @@ impl Screen {
         if self.log.is_due(now) {
             self.say(entries.iter().map(|entry| entry.progress(now)));
         }
+        if entries.is_empty() {
+            return;
+        }
         let rows = || -> Vec<Row> { entries.iter().map(|entry| entry.row(now)).collect() };
         match &mut self.way {
             Way::Silent => {}

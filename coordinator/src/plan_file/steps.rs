@@ -1,5 +1,6 @@
 //! What is done with the tables of an entry: `backfill`, `stream`, `sync`, `verify`.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,8 +14,9 @@ use super::{Backfill, Existing, Step, Stream, StreamEnd, StreamFrom, Sync};
 use crate::cli::RepairArgs;
 use crate::settings::policy;
 
-/// Longest that a stream may be behind and still count as caught up.
-const MAX_BEHIND_SECONDS: u32 = 86_400;
+/// How far a stream may be behind and still count as caught up, as on the command line; one that is read all the time
+/// is seldom less behind than the first.
+const BEHIND_SECONDS: RangeInclusive<u32> = 5..=86_400;
 
 const BACKFILL: [&str; 4] = ["disabled", "segments", "total_segments", "only_missing"];
 const STREAM: [&str; 5] = ["disabled", "from", "until_caught_up", "kinesis", "version_attribute"];
@@ -159,9 +161,11 @@ fn stream(entry: &Fields<'_>, by_default: bool, faults: &mut Faults) -> Result<O
         }),
         None => Ok(StreamFrom::default()),
     });
-    let end = fields.number("until_caught_up", 0, MAX_BEHIND_SECONDS, faults).map(|seconds| match seconds {
-        Some(At { value, .. }) => StreamEnd::CaughtUp { within: Duration::from_secs(value.into()) },
-        None => StreamEnd::Never,
+    let end = fields.number("until_caught_up", *BEHIND_SECONDS.start(), *BEHIND_SECONDS.end(), faults).map(|seconds| {
+        match seconds {
+            Some(At { value, .. }) => StreamEnd::CaughtUp { within: Duration::from_secs(value.into()) },
+            None => StreamEnd::Never,
+        }
     });
     let kinesis = fields.text("kinesis", faults).and_then(|kinesis| match kinesis {
         Some(At { value, place }) if !is_kinesis(value) => {

@@ -177,7 +177,7 @@ fn backfill_and_stream_are_done_unless_disabled_but_beside_sync_only_what_is_nam
     assert_eq!(kinds("sync: {disabled: true}\nbackfill:"), ["backfill"]);
     assert_eq!(kinds("stream: {disabled: true}\nverify: true"), ["backfill", "verify"]);
     assert_eq!(kinds("verify: false\nstream: {disabled: false}"), ["backfill", "stream"]);
-    assert_eq!(kinds("sync: {}\nstream: {until_caught_up: 0}"), ["stream", "sync"]);
+    assert_eq!(kinds("sync: {}\nstream: {until_caught_up: 5}"), ["stream", "sync"]);
 }
 
 #[test]

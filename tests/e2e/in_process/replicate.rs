@@ -56,7 +56,7 @@ fn like_dynamodb() -> MemoryStream {
 
 impl Scene {
     fn key(&self, name: usize) -> Key {
-        Key::of(&self.schema, &item(name, 0)).unwrap()
+        Key::of(&self.schema, &item(name, 0)).expect("it has a key")
     }
 
     fn change(&self, dice: &mut StdRng, items: usize) {
@@ -79,7 +79,7 @@ impl Scene {
     /// Works until the job ends, the worker dies, or it takes far too long.
     async fn run(&self, worker: &Worker, job: &Job, queue: &Arc<LocalQueue>) {
         match tokio::time::timeout(FAR_TOO_LONG, self.world.work(worker, queue)).await {
-            Ok(worked) => worked.unwrap(),
+            Ok(worked) => worked.expect("the job is carried out"),
             Err(_) => panic!("it does not end: {:?} {:#?}", job.report().await.summary, job.views().await),
         }
     }
