@@ -150,14 +150,15 @@ fn has_gaps(position: &shared::domain::checkpoint::Position) -> bool {
     matches!(position, shared::domain::checkpoint::Position::Shard(position) if !position.gaps.is_empty())
 }
 
-/// Sends messages for all shards whose turn has come. Each is taken first, so that of many who hand out at once one sends
+/// Sends messages for all shards whose turn has come, and says how many there were. Each is taken first, so that of many who hand out at once one sends
 /// its message; whoever dies in between leaves that to be noticed by what it was about: see [`go_on_after`].
 ///
 /// # Errors
 /// The queue's, or the job's folder's.
-pub async fn hand_out(journal: &Journal, manifest: &Manifest, queue: &dyn WorkQueue) -> Result<(), Stuck> {
+pub async fn hand_out(journal: &Journal, manifest: &Manifest, queue: &dyn WorkQueue) -> Result<usize, Stuck> {
     let (_, numbers) = journal.change_shards(|shards| Ok(shards.take())).await?;
-    send(journal, manifest, queue, &numbers).await
+    send(journal, manifest, queue, &numbers).await?;
+    Ok(numbers.len())
 }
 
 async fn send(journal: &Journal, manifest: &Manifest, queue: &dyn WorkQueue, numbers: &[u32]) -> Result<(), Stuck> {
@@ -240,7 +241,8 @@ pub(crate) async fn begin(journal: &Journal, manifest: &Manifest, queue: &dyn Wo
 pub async fn take_up(journal: &Journal, manifest: &Manifest, queue: &dyn WorkQueue) -> Result<(), Stuck> {
     let Some(shards) = journal.shards_of(manifest).await? else { return Ok(()) };
     if shards.gate == Gate::Open {
-        return hand_out(journal, manifest, queue).await;
+        hand_out(journal, manifest, queue).await?;
+        return Ok(());
     }
     let survey = journal.survey(manifest).await?;
     match survey.unfinished {
