@@ -53,9 +53,10 @@ use aws_lambda_events::event::streams::{DynamoDbBatchItemFailure, DynamoDbEventR
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::{Value as Json, json};
 use shared::aws::clients::{ClientSettings, Clients};
-use shared::telemetry::{self, LogFormat, LogSettings};
+use shared::telemetry::{self, LogFormat, LogSettings, field};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tracing::Instrument as _;
 
 use crate::environment::Environment;
 use function::{Failed, Handled, StreamFunction};
@@ -127,10 +128,12 @@ async fn start() -> Result<StreamFunction, String> {
 async fn serve(function: Arc<StreamFunction>) -> Result<(), String> {
     let handler = service_fn(move |event: LambdaEvent<Json>| {
         let function = Arc::clone(&function);
-        async move {
+        let invocation = tracing::info_span!("invocation", { field::REQUEST_ID } = event.context.request_id);
+        let answered = async move {
             let left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
             answer(&function, event.payload, left.saturating_sub(TO_ANSWER.min(left / 4))).await
-        }
+        };
+        answered.instrument(invocation)
     });
     lambda_runtime::run(handler).await.map_err(|error| error.to_string())
 }
