@@ -13,7 +13,7 @@ use tests::dynamodb::DynamoDb;
 use tests::generate::schema;
 use tests::lambda::{Answered, Lambda};
 use tests::process::{Programs, Running};
-use tests::relay::Relay;
+use tests::relay::{Relay, Reply};
 use tests::wait::DEADLINE;
 
 use crate::stage::programs;
@@ -55,7 +55,7 @@ impl Stage {
 
     fn item(&self, id: &str, more: Json) -> Json {
         let mut item = json!({ self.id(): {"S": id} });
-        item.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        item.as_object_mut().into_iter().for_each(|item| item.extend(more.as_object().into_iter().cloned().flatten()));
         item
     }
 
@@ -93,7 +93,7 @@ fn event(records: &[Json]) -> Json {
 }
 
 fn as_item(json: &Json) -> Item {
-    item_from_json(json).unwrap()
+    item_from_json(json).expect("it is DynamoDB JSON")
 }
 
 fn all_well() -> Answered {
@@ -237,6 +237,30 @@ async fn keys_on_kinesis_bring_what_the_master_has_under_the_names_of_the_origin
     // Nothing else has to be allowed.
     let expected = [("BatchGetItem", false), ("BatchWriteItem", true), ("DescribeTable", false)];
     assert_eq!(calls, expected.map(|(action, of_replica)| (action.to_owned(), of_replica)).into());
+}
+
+#[tokio::test]
+async fn where_no_table_may_be_described_a_plain_key_is_told_by_the_records() {
+    let denies = |server: &DynamoDb| {
+        Relay::answering(&server.endpoint(), |request| {
+            let body = r#"{"__type":"com.amazon.coral.service#AccessDeniedException","message":"Not yours."}"#;
+            let is_denied = request.headers.get("x-amz-target")?.ends_with(".DescribeTable");
+            let content_type = "application/x-amz-json-1.0";
+            is_denied.then(|| Reply { status: 400, content_type, body: body.to_owned() })
+        })
+    };
+    let mut relay = None;
+    let stage = Stage::behind(&REPLICATE, |server| relay.insert(denies(server)).endpoint()).await;
+
+    assert_eq!(stage.lambda.invoke(event(&[stage.change(1, "INSERT", "a", Some(json!({})))])), all_well());
+    assert_eq!(stage.copied().await.len(), 1);
+
+    let mut of_two = stage.change(2, "INSERT", "b", None);
+    of_two["dynamodb"]["Keys"] = json!({"id": {"S": "b"}, "at": {"N": "1"}});
+    drop(stage);
+    let stage = Stage::behind(&REPLICATE, |server| relay.insert(denies(server)).endpoint()).await;
+    let Answered::Failed(error) = stage.lambda.invoke(event(&[of_two])) else { panic!("it did not fail") };
+    assert!(error["errorMessage"].as_str().is_some_and(|message| message.contains("DescribeTable")), "{error}");
 }
 
 #[tokio::test]

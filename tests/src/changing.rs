@@ -154,10 +154,13 @@ fn place_of(leaves: &[Leaf], key: &Key) -> usize {
     leaves.iter().position(|leaf| leaf.from <= hash && hash < leaf.to).unwrap_or(leaves.len() - 1)
 }
 
+/// By slave and key, the version that was last seen, and more of it.
+type Seen = HashMap<(usize, Key), (u64, bool)>;
+
 /// Watches that no slave gets an older version of an item after a newer one.
 #[derive(Clone, Default)]
 pub struct Arrow {
-    seen: Arc<Mutex<HashMap<(usize, Key), (u64, bool)>>>,
+    seen: Arc<Mutex<Seen>>,
     broken: Arc<Mutex<Vec<String>>>,
 }
 

@@ -155,13 +155,10 @@ impl FollowRules {
 
     /// What must hold of the slave's item for it to be deleted.
     fn deletable(&self, latest: &Latest) -> Condition {
-        match (&self.origin_attribute, &latest.before) {
-            // Someone may have made the item anew on the slave: that is another item than the one that was deleted.
-            (Some(name), Some(before)) => {
-                let ignore = Ignore::new(std::slice::from_ref(name));
-                return Condition::unchanged(&self.schema, &without_global_table_attributes(before), None, &ignore).0;
-            }
-            (Some(_), None) | (None, _) => {}
+        // Someone may have made the item anew on the slave: that is another item than the one that was deleted.
+        if let (Some(name), Some(before)) = (&self.origin_attribute, &latest.before) {
+            let ignore = Ignore::new(std::slice::from_ref(name));
+            return Condition::unchanged(&self.schema, &without_global_table_attributes(before), None, &ignore).0;
         }
         let version = |name: &String| Some((name.clone(), latest.change.old.as_ref()?.get(name)?.clone()));
         match self.version_attribute.as_ref().and_then(version) {

@@ -185,7 +185,6 @@ impl Shards {
     }
 
     /// The shards that are over and that the stream does not list any more; none of their children waits for them.
-    #[must_use]
     pub fn outlived<'a>(&'a self, listed: &'a BTreeSet<&str>) -> impl Iterator<Item = &'a KnownShard> {
         self.shards.iter().filter(|shard| shard.stage == Stage::Ended && !listed.contains(shard.id.as_str()))
     }

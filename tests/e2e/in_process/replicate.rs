@@ -54,7 +54,7 @@ fn like_dynamodb() -> MemoryStream {
 
 impl Scene {
     fn key(&self, name: usize) -> Key {
-        Key::of(&self.schema, &item(name, 0)).unwrap()
+        Key::of(&self.schema, &item(name, 0)).expect("every item has its key")
     }
 
     fn change(&self, dice: &mut StdRng, items: usize) {
@@ -77,7 +77,7 @@ impl Scene {
     /// Works until the job ends, the worker dies, or it takes far too long.
     async fn run(&self, worker: &Worker, job: &Job, queue: &Arc<LocalQueue>) {
         match tokio::time::timeout(FAR_TOO_LONG, self.world.work(worker, queue)).await {
-            Ok(worked) => worked.unwrap(),
+            Ok(worked) => worked.expect("a worker does not fail"),
             Err(_) => panic!("it does not end: {:?} {:#?}", job.report().await.summary, job.views().await),
         }
     }

@@ -126,7 +126,7 @@ mod tests {
             "eventSource": "aws:kinesis",
             "eventID": "shardId-000000000006:7",
             "awsRegion": "us-east-1",
-            "kinesis": {"sequenceNumber": "7", "data": data, "approximateArrivalTimestamp": 1_545_084_650.987_f64},
+            "kinesis": {"sequenceNumber": "7", "data": data, "approximateArrivalTimestamp": 1_545_084_650.987_4},
         }]})
     }
 
@@ -152,7 +152,7 @@ mod tests {
 
         assert_eq!((told.sequence.as_str(), told.order()), ("7", Order::ByTime));
         assert_eq!(told.table.unwrap().to_string(), "eu-west-1:orders");
-        assert_eq!((told.change, told.carrier), (Ok(change), Carrier::Kinesis { arrived_ms: 1_545_084_650_987 }));
+        assert_eq!((told.change, told.carrier), (Ok(change), Carrier::Kinesis { arrived_ms: 1_545_084_650_988 }));
     }
 
     #[test]

@@ -343,6 +343,41 @@ async fn records_of_other_tables_in_a_kinesis_stream_are_passed_over() {
 }
 
 #[tokio::test]
+async fn data_that_tells_of_no_table_fails_by_itself() {
+    let world = world(&REPLICATE).await;
+    world.master.put(as_item(&item("a", 1))).unwrap();
+    let good = |sequence| kinesis(sequence, "INSERT", "a", Some(1), CREATED * 1000);
+    let mut bad = good(2);
+    bad["kinesis"]["data"] = json!("bm8gSlNPTg==");
+
+    let handled = world.handle(&[good(1), bad, good(3)]).await;
+
+    let Failed { sequence, error } = handled.failed.unwrap();
+    assert_eq!((sequence.as_str(), error.contains("not JSON")), ("2", true), "{error}");
+    assert_eq!(world.values(), values(&[("a", "1")]));
+}
+
+#[tokio::test]
+async fn of_several_failures_the_first_record_counts() {
+    let world = world(&BACKUP).await;
+    let of_table = |sequence, table: &str, event| {
+        let mut record = change(sequence, event, "a", Some(item("a", 1)));
+        record["eventSourceARN"] = json!(format!("arn:aws:dynamodb:us-east-1:1:table/{table}/stream/x"));
+        record
+    };
+    let records = [
+        of_table(1, "one", "INSERT"),
+        of_table(2, "two", "RENAME"),
+        of_table(3, "one", "RENAME"),
+        of_table(4, "two", "INSERT"),
+    ];
+
+    let handled = world.handle(&records).await;
+
+    assert_eq!((handled.failed.unwrap().sequence.as_str(), world.store.keys().len()), ("2", 2));
+}
+
+#[tokio::test]
 async fn an_origin_attribute_needs_both_images() {
     let world = world(&with(&REPLICATE, &[("DYNAMEND_ORIGIN_ATTRIBUTE", "origin")])).await;
     let mut record = insert(1, "a", 1);
