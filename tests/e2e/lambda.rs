@@ -55,7 +55,9 @@ impl Stage {
 
     fn item(&self, id: &str, more: Json) -> Json {
         let mut item = json!({ self.id(): {"S": id} });
-        item.as_object_mut().into_iter().for_each(|item| item.extend(more.as_object().into_iter().cloned().flatten()));
+        if let (Some(item), Json::Object(more)) = (item.as_object_mut(), more) {
+            item.extend(more);
+        }
         item
     }
 
