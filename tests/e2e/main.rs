@@ -19,6 +19,7 @@ mod fleet_resume;
 mod guarantees;
 mod in_process;
 mod interrupted;
+mod lambda;
 mod library;
 mod licences;
 mod limits;

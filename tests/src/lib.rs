@@ -11,6 +11,7 @@
 //! - [`streams`]: streams of changes whose shards a test makes, behind the protocols of the services.
 //! - [`proxy`]: services that fail in every way that services fail, from a seed.
 //! - [`chaos`]: whole jobs of the real programs amid faults of services, processes, clocks and disks.
+//! - [`lambda`]: the service that runs functions.
 //! - [`ledger`]: what tables charge, and when.
 //! - [`wait`]: waiting for a condition, with a deadline.
 //! - [`world`]: tables, a store and workers in one process; [`watch`] sees their calls, and meddles.
@@ -22,6 +23,7 @@ pub mod chaos;
 pub mod dynamodb;
 pub mod explore;
 pub mod generate;
+pub mod lambda;
 pub mod ledger;
 pub mod ministack;
 pub mod oracle;

@@ -8,6 +8,7 @@
 //! - [`plan`], [`plan_replicate`]: from a request to a job's manifest.
 //! - [`embedded`]: a whole job in one process, and the way to use dynamend as a library, with [`hooks`].
 //! - [`daemon`]: the program `dynamend-worker`.
+//! - `lambda`: the program `dynamend-lambda`, with the feature of that name.
 
 pub mod apply;
 pub mod backup;
@@ -21,6 +22,8 @@ pub mod execute;
 pub mod following;
 pub mod hooks;
 pub mod jobs;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 pub mod plan;
 pub mod plan_replicate;
 mod polling;

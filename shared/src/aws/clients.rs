@@ -131,6 +131,13 @@ impl Clients {
         Self { fixed: Some(SharedCredentialsProvider::new(anyone)), ..Self::new(settings) }
     }
 
+    /// Clients that sign with this access key and its secret, and look for no other credentials.
+    #[must_use]
+    pub fn signing_with(settings: ClientSettings, id: &str, secret: &str) -> Self {
+        let keys = Credentials::new(id, secret, None, None, "settings");
+        Self { fixed: Some(SharedCredentialsProvider::new(keys)), ..Self::new(settings) }
+    }
+
     /// The client for a table. The SDK does not retry its calls.
     ///
     /// # Errors

@@ -154,7 +154,11 @@ impl ChangeStream for KinesisStream {
     }
 }
 
-fn parse(data: &[u8]) -> Result<Json, BadRecord> {
+/// The change in a record's data, as JSON.
+///
+/// # Errors
+/// `BadRecord` when it is none, or several in one.
+pub fn parse(data: &[u8]) -> Result<Json, BadRecord> {
     if data.starts_with(&AGGREGATED) {
         return Err(BadRecord("it is several in one, as the Kinesis Producer Library makes them".to_owned()));
     }
