@@ -127,6 +127,9 @@ impl From<JournalError> for Failure {
                      what it stood for is then done again"
                 ),
             ),
+            JournalError::NothingToGoOnFrom { .. } => {
+                Self::usage(message, "give --from another job, a time, latest or trim-horizon")
+            }
             JournalError::Lost { .. } => Self::failed(message, "a worker has it now; look at the job's status"),
             JournalError::Store(failure) => failure.into(),
         }

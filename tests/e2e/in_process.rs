@@ -14,6 +14,7 @@ mod ownership;
 mod paired;
 mod poison;
 mod replicate;
+mod replicate_review;
 mod safe;
 mod stop;
 mod undo;

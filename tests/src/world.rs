@@ -368,7 +368,12 @@ impl Job {
             return queue;
         }
         self.journal.withdraw_summary().await.expect("the store works");
-        self.journal.set_wish(Wish::Run).await.expect("the store works");
+        let wish = if views.values().any(|view| following::ended_caught_up(&view.checkpoint)) {
+            Wish::Finish
+        } else {
+            Wish::Run
+        };
+        self.journal.set_wish(wish).await.expect("the store works");
         let mut units = Vec::new();
         for unit in unfinished {
             if self.journal.requeue(unit).await.expect("the store works") {

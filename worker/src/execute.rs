@@ -270,7 +270,7 @@ impl Executor {
         let spent = job.pacer.spent();
         // A budget that was changed since may have been raised.
         let spend_no_more = |control: &mut Control| {
-            if control.wish == Wish::Run && job.manifest.limits_now(control).budget == spent {
+            if control.wish.goes_on() && job.manifest.limits_now(control).budget == spent {
                 control.wish = Wish::Spent;
             }
         };

@@ -1,15 +1,18 @@
 //! A stream's shards as a job goes through them: which there are, which come next, when all of them are caught up with.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use shared::domain::checkpoint::{Checkpoint, Position, State};
 use shared::domain::control::Wish;
 use shared::domain::job::Manifest;
 use shared::domain::overlap::SKEW_MS;
-use shared::domain::position::Start;
-use shared::domain::shards::{Gate, News, Shards};
+use shared::domain::position::{Reach, ShardPosition, Start};
+use shared::domain::shards::{Gate, News, Shards, Stage};
 use shared::domain::tally::Tally;
 use shared::domain::unit::{Pass, Unit};
 use shared::journal::{Journal, JournalError};
@@ -33,6 +36,9 @@ const LOOK_AT_ALL_EVERY: Duration = Duration::from_secs(3);
 
 /// Times longer than such a look that passes until the next.
 const LOOKING_SHARE: u32 = 4;
+
+/// Checkpoints read at once when a job is taken up.
+const READS_AT_ONCE: usize = 32;
 
 /// Shards at once of which only the counts are kept.
 const RETIRED_AT_ONCE: usize = 100;
@@ -146,8 +152,8 @@ pub(crate) async fn discover(job: &JobContext, stream: &dyn ChangeStream) -> Res
     Ok(job.journal.change_shards(retire_all).await?.0)
 }
 
-fn has_gaps(position: &shared::domain::checkpoint::Position) -> bool {
-    matches!(position, shared::domain::checkpoint::Position::Shard(position) if !position.gaps.is_empty())
+fn has_gaps(position: &Position) -> bool {
+    matches!(position, Position::Shard(position) if !position.gaps.is_empty())
 }
 
 /// Sends messages for all shards whose turn has come, and says how many there were. Each is taken first, so that of many who hand out at once one sends
@@ -197,17 +203,46 @@ pub(crate) async fn go_on_after(job: &JobContext, unit: Unit, queue: &dyn WorkQu
     if unit.pass != Pass::Stream {
         return Ok(());
     }
-    let note = |shards: &mut Shards| {
-        let news = shards.complete(unit.segment)?;
-        let taken = match news {
+    let (numbers, taken) = complete(&job.journal, unit).await?;
+    send_again(&job.journal, &job.manifest, queue, taken).await?;
+    send(&job.journal, &job.manifest, queue, &numbers).await
+}
+
+/// Notes that a shard has ended. What was read from the master for it may be later than what its children tell, and so
+/// what it had in doubt at its end is in doubt for them too.
+///
+/// Takes the shards whose turn has come by it; of an end that was told before also says which children were taken then.
+async fn complete(journal: &Journal, unit: Unit) -> Result<(Vec<u32>, Vec<u32>), JournalError> {
+    let in_doubt_until_ms = match journal.view(unit).await?.map(|view| view.checkpoint.position) {
+        Some(Position::Shard(position)) => position.in_doubt_until_ms,
+        _ => i64::MIN,
+    };
+    let complete = |shards: &mut Shards| {
+        let taken = match shards.complete(unit.segment)? {
             News::New => Vec::new(),
             News::Known => shards.taken(Some(unit.segment)),
         };
+        shards.in_doubt_until_ms = shards.in_doubt_until_ms.max(in_doubt_until_ms);
         Ok((shards.take(), taken))
     };
-    let (_, (numbers, taken)) = job.journal.change_shards(note).await?;
-    send_again(&job.journal, &job.manifest, queue, taken).await?;
-    send(&job.journal, &job.manifest, queue, &numbers).await
+    Ok(journal.change_shards(complete).await?.1)
+}
+
+/// Notes the end of all shards whose workers died, with their messages, before they did; takes the shards whose turn has
+/// come by it.
+async fn complete_all(journal: &Journal, shards: &Shards) -> Result<Vec<u32>, JournalError> {
+    let mut numbers = Vec::new();
+    let handed_out = shards.shards.iter().filter(|shard| shard.stage == Stage::HandedOut);
+    let units: Vec<Unit> = handed_out.map(|shard| Unit { pass: Pass::Stream, segment: shard.number }).collect();
+    let looks = units.into_iter().map(|unit| async move { Ok::<_, JournalError>((unit, journal.view(unit).await?)) });
+    let looks: Vec<_> = looks.collect();
+    let mut looks = pin!(stream::iter(looks).buffered(READS_AT_ONCE));
+    while let Some((unit, view)) = looks.try_next().await? {
+        if view.is_some_and(|view| view.checkpoint.state == State::Done) {
+            numbers.extend(complete(journal, unit).await?.0);
+        }
+    }
+    Ok(numbers)
 }
 
 /// Begins to follow once the backfill has ended. What it copied may be later than changes that are still to be read.
@@ -241,6 +276,8 @@ pub(crate) async fn begin(journal: &Journal, manifest: &Manifest, queue: &dyn Wo
 pub async fn take_up(journal: &Journal, manifest: &Manifest, queue: &dyn WorkQueue) -> Result<(), Stuck> {
     let Some(shards) = journal.shards_of(manifest).await? else { return Ok(()) };
     if shards.gate == Gate::Open {
+        let numbers = complete_all(journal, &shards).await?;
+        send(journal, manifest, queue, &numbers).await?;
         hand_out(journal, manifest, queue).await?;
         return Ok(());
     }
@@ -276,6 +313,14 @@ pub(crate) async fn finish_if_caught_up(job: &JobContext, bound: Duration) -> Re
         job.following.heed(Wish::Finish);
     }
     Ok(())
+}
+
+/// Whether a shard ended where it was caught up, and not at its own end. It stays there; so where one did, the others of
+/// its job have to end like it, or the job as a whole is never caught up.
+#[must_use]
+pub fn ended_caught_up(checkpoint: &Checkpoint) -> bool {
+    let is_open = matches!(&checkpoint.position, Position::Shard(ShardPosition { reach: Reach::Open, .. }));
+    is_open && checkpoint.state == State::Done
 }
 
 /// How long ago this was.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use shared::domain::checkpoint::Position;
 use shared::domain::job::{BackfillSettings, Covers, Ends, JobKind, Manifest, ReplicateSettings, StreamSource};
 use shared::domain::overlap::SKEW_MS;
-use shared::domain::position::{Reach, ShardPosition, Start};
+use shared::domain::position::{Beyond, Reach, ShardPosition, Start};
 use shared::domain::shards::{BadShard, Gate, Shards, Stage};
 use shared::domain::unit::{Pass, Unit};
 use shared::journal::{Journal, JournalError};
@@ -70,9 +70,13 @@ impl Stood {
     pub async fn of(journal: &Journal) -> Result<Self, JournalError> {
         let manifest = journal.manifest().await?;
         let Some(shards) = journal.shards_of(&manifest).await? else {
-            let what = "the job follows no stream".to_owned();
-            return Err(JournalError::Damaged { url: journal.manifest_url(), what });
+            let what = "it follows no stream".to_owned();
+            return Err(JournalError::NothingToGoOnFrom { job: manifest.job, what });
         };
+        if shards.gate == Gate::Closed {
+            let what = "its backfill has not ended: let it end first, with `dynamend resume`".to_owned();
+            return Err(JournalError::NothingToGoOnFrom { job: manifest.job, what });
+        }
         let covers = manifest.replicate.as_ref().map_or(Covers::Changes, |replicate| replicate.covers);
         let mut stood = Self { in_doubt_until_ms: shards.in_doubt_until_ms, covers, shards: HashMap::new() };
         for shard in &shards.shards {
@@ -84,6 +88,15 @@ impl Stood {
                 _ => shard.start.clone(),
             };
             stood.shards.insert(shard.id.clone(), start);
+        }
+        // What is left of a shard that was not read to its end is older than what its children have brought already.
+        for shard in &shards.shards {
+            let is_begun = matches!(stood.shards.get(&shard.id), Some(Start::Position(_) | Start::Over));
+            for parent in shard.parents.iter().filter(|_| is_begun) {
+                if let Some(Start::Position(position)) = stood.shards.get_mut(parent) {
+                    position.beyond = Beyond::Perhaps;
+                }
+            }
         }
         Ok(stood)
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use shared::domain::overlap::Order;
+use shared::domain::overlap::{Order, STRAGGLERS_MS};
 use shared::ports::stream::Tip;
 use tokio::time::Instant;
 
@@ -74,6 +74,14 @@ impl Polling {
         self.caught_up_to_ms
     }
 
+    /// Every change that was made before this has been read when one of this time has.
+    pub(crate) fn read_up_to_ms(&self, newest_ms: i64) -> i64 {
+        match self.order {
+            Order::ByItem => newest_ms,
+            Order::ByTime => newest_ms.saturating_sub(STRAGGLERS_MS),
+        }
+    }
+
     /// Waits until the shard may be asked again.
     pub(crate) async fn pause(&mut self, seen: Seen) {
         tokio::time::sleep_until(self.asked + self.wait(seen)).await;
@@ -132,6 +140,12 @@ mod tests {
         assert_eq!(polling.caught_up_to_ms(), Some(14_000 - ARRIVES_WITHIN_MS));
         polling.told(18_000, Seen::Nothing, Tip::Unknown);
         assert_eq!(polling.caught_up_to_ms(), Some(15_000 - ARRIVES_WITHIN_MS));
+    }
+
+    #[test]
+    fn a_late_record_says_nothing_of_earlier_ones_where_the_order_is_by_time() {
+        assert_eq!(Polling::new(Order::ByItem).read_up_to_ms(1_000_000), 1_000_000);
+        assert_eq!(Polling::new(Order::ByTime).read_up_to_ms(1_000_000), 1_000_000 - STRAGGLERS_MS);
     }
 
     #[test]

@@ -45,8 +45,12 @@ pub(super) async fn run(settings: &Settings, args: &ResumeArgs, stop: Cancellati
         None => Vec::new(),
     };
     let mut unfinished = Vec::new();
+    let mut wish = Wish::Run;
     let mut looks = pin!(journal.look(&manifest));
     while let Some((unit, view)) = looks.try_next().await? {
+        if view.as_ref().is_some_and(|view| following::ended_caught_up(&view.checkpoint)) {
+            wish = Wish::Finish;
+        }
         let done = view.is_some_and(|view| view.checkpoint.state == State::Done);
         let waits = unit.pass == Pass::Stream && waiting.contains(&unit.segment);
         if chosen(&unit) && !done && !waits {
@@ -64,7 +68,7 @@ pub(super) async fn run(settings: &Settings, args: &ResumeArgs, stop: Cancellati
         return Ok(Exit::of(&summary));
     }
     journal.withdraw_summary().await?;
-    journal.set_wish(Wish::Run).await?;
+    journal.set_wish(wish).await?;
     let requeues: Vec<_> = unfinished
         .into_iter()
         .map(|unit| {

@@ -18,7 +18,7 @@ pub const SKEW_MS: i64 = 5_000;
 pub const MAX_KEPT: usize = 20_000;
 
 /// How long behind the records of a moment others of the same moment may still come.
-const STRAGGLERS_MS: i64 = 300_000;
+pub const STRAGGLERS_MS: i64 = 300_000;
 
 /// What a record is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

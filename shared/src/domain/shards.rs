@@ -237,7 +237,10 @@ impl KnownShard {
     #[must_use]
     pub fn first_position(&self, in_doubt_until_ms: i64) -> ShardPosition {
         match &self.start {
-            Start::Position(position) => position.clone(),
+            Start::Position(position) => ShardPosition {
+                in_doubt_until_ms: position.in_doubt_until_ms.max(in_doubt_until_ms),
+                ..position.clone()
+            },
             Start::TrimHorizon | Start::Time(_) | Start::Over => ShardPosition::new(in_doubt_until_ms),
         }
     }

@@ -22,6 +22,14 @@ pub enum JournalError {
         /// Where its manifest would be.
         url: String,
     },
+    /// No other job can go on where this one stood.
+    #[error("no job can go on from job `{job}`: {what}")]
+    NothingToGoOnFrom {
+        /// The id.
+        job: String,
+        /// Why not.
+        what: String,
+    },
     /// Another worker took the unit over; whoever gets this writes nothing more.
     #[error("unit {unit} was taken over by another worker")]
     Lost {
@@ -47,7 +55,11 @@ impl JournalError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Store(failure) => failure.may_pass(),
-            Self::JobExists { .. } | Self::NoSuchJob { .. } | Self::Lost { .. } | Self::Damaged { .. } => false,
+            Self::JobExists { .. }
+            | Self::NoSuchJob { .. }
+            | Self::NothingToGoOnFrom { .. }
+            | Self::Lost { .. }
+            | Self::Damaged { .. } => false,
         }
     }
 }

@@ -40,6 +40,12 @@ const COMMIT_IDLE_EVERY: Duration = Duration::from_secs(20);
 /// The same where the job ends once it is caught up.
 const COMMIT_OFTEN: Duration = Duration::from_secs(2);
 
+/// Every stream keeps its records at least this long.
+///
+/// Source: Amazon Kinesis Data Streams Developer Guide, "Change the data retention period"; Amazon DynamoDB Developer
+/// Guide, "Change data capture for DynamoDB Streams".
+const LEAST_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How often a shard that ended is looked for children that must be there, and how many times.
 const CHILDREN_AGAIN_AFTER: Duration = Duration::from_secs(2);
 const CHILDREN_LOOKS: u32 = 30;
@@ -133,7 +139,7 @@ impl Shard<'_> {
         if self.position.reach == Reach::End {
             return self.end_here().await;
         }
-        if self.settings.source.order() == Order::ByTime {
+        if self.settings.source.order() == Order::ByTime || self.position.after.is_none() {
             self.look_for_silent_loss().await?;
         }
         loop {
@@ -199,7 +205,8 @@ impl Shard<'_> {
             self.position.after = Some(last);
         }
         self.polling.told(asked_at_ms, if any { Seen::Records } else { Seen::Nothing }, tip);
-        let caught_up = newest_ms.into_iter().chain(self.polling.caught_up_to_ms()).max();
+        let read_up_to_ms = newest_ms.map(|newest_ms| self.polling.read_up_to_ms(newest_ms));
+        let caught_up = read_up_to_ms.max(self.polling.caught_up_to_ms());
         self.position.caught_up_to_ms = self.position.caught_up_to_ms.max(caught_up);
         Ok(match (next, any) {
             (None, _) => Read::End,
@@ -256,11 +263,23 @@ impl Shard<'_> {
         }
     }
 
-    /// Kinesis does not say that the record to go on after is gone, and begins at what is left.
+    /// The time from which on changes are wanted, if that is known.
+    fn wanted_from_ms(&self) -> Option<i64> {
+        match (self.position.caught_up_to_ms, &self.start) {
+            (Some(caught_up_to_ms), _) => Some(caught_up_to_ms),
+            (None, Start::Time(from_ms)) => Some(*from_ms),
+            (None, Start::TrimHorizon | Start::Position(_) | Start::Over) => None,
+        }
+    }
+
+    /// Kinesis does not say that the record to go on after is gone, and begins at what is left; so does any stream where
+    /// no record was read yet.
     async fn look_for_silent_loss(&mut self) -> Result<(), Stuck> {
-        let Some(caught_up_to_ms) = self.position.caught_up_to_ms else { return Ok(()) };
+        let Some(from_ms) = self.wanted_from_ms().filter(|&from_ms| behind(from_ms) > LEAST_RETENTION) else {
+            return Ok(());
+        };
         let description = retry::call(self.job.retry, || self.stream.describe()).await?;
-        if behind(caught_up_to_ms) > description.retention {
+        if behind(from_ms) > description.retention {
             self.note_loss().await?;
         }
         Ok(())
@@ -272,7 +291,7 @@ impl Shard<'_> {
         let description = retry::call(self.job.retry, || self.stream.describe()).await?;
         let retention_ms = i64::try_from(description.retention.as_millis()).unwrap_or(i64::MAX);
         let horizon_ms = now_ms().saturating_sub(retention_ms);
-        let from_ms = self.position.caught_up_to_ms;
+        let from_ms = self.wanted_from_ms();
         match self.position.gaps.last_mut() {
             // What is left was trimmed as well, before it could be read.
             Some(gap) if self.position.after.is_none() && gap.from_ms == from_ms => gap.to_ms = horizon_ms,
@@ -284,7 +303,6 @@ impl Shard<'_> {
         }
         self.cursor = None;
         self.position.after = None;
-        self.start = Start::TrimHorizon;
         self.position.in_doubt_until_ms = now_ms().saturating_add(SKEW_MS);
         self.overlap = Overlap::new(self.settings.source.order(), self.position.in_doubt_until_ms, rand::random());
         self.commit().await
