@@ -156,12 +156,17 @@ fn has_gaps(position: &Position) -> bool {
     matches!(position, Position::Shard(position) if !position.gaps.is_empty())
 }
 
-/// Sends messages for all shards whose turn has come, and says how many there were. Each is taken first, so that of many who hand out at once one sends
-/// its message; whoever dies in between leaves that to be noticed by what it was about: see [`go_on_after`].
+/// Sends messages for all shards whose turn has come, and says how many there were; none of a job that follows nothing.
+///
+/// Each is taken first, so that of many who hand out at once one sends its message. Whoever dies in between leaves that to
+/// be noticed by what it was about, a shard's end or the end of the backfill.
 ///
 /// # Errors
 /// The queue's, or the job's folder's.
 pub async fn hand_out(journal: &Journal, manifest: &Manifest, queue: &dyn WorkQueue) -> Result<usize, Stuck> {
+    if manifest.replicate.is_none() {
+        return Ok(0);
+    }
     let (_, numbers) = journal.change_shards(|shards| Ok(shards.take())).await?;
     send(journal, manifest, queue, &numbers).await?;
     Ok(numbers.len())
