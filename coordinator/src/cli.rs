@@ -308,7 +308,7 @@ pub struct ReplicateArgs {
     #[arg(long, requires = "backfill", help_heading = "Stream")]
     pub only_missing: bool,
     /// End when all shards are less than this many seconds behind
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "10", value_parser = clap::value_parser!(u32).range(5..=86_400), help_heading = "Stream")]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "10", value_parser = clap::value_parser!(u32).range(10..=86_400), help_heading = "Stream")]
     pub until_caught_up: Option<u32>,
     /// Compare the tables at the end, without repairing anything
     #[arg(long, requires = "until_caught_up", requires = "slaves", help_heading = "Stream")]

@@ -97,7 +97,8 @@ pub struct BadRecord(pub String);
 pub enum Carrier {
     /// DynamoDB Streams: times are in seconds.
     DynamoDbStreams,
-    /// Kinesis: times are in milliseconds, or in microseconds where the record says so; a record without one is as old
+    /// Kinesis: times are in milliseconds, in microseconds where the record says so, or in seconds where it was relayed
+    /// from DynamoDB Streams; a record without one is as old
     /// as its arrival in the stream.
     Kinesis {
         /// Milliseconds since 1970.
@@ -160,6 +161,10 @@ impl Image {
     }
 }
 
+/// Times of records on Kinesis below this are in seconds: somebody relays what the table's own stream told. In
+/// milliseconds it is a day of 1973.
+const IN_SECONDS_BELOW: f64 = 1e11;
+
 fn created(body: &Json, carrier: Carrier) -> Option<Created> {
     let time = body.get("ApproximateCreationDateTime").filter(|time| !time.is_null());
     match (carrier, time) {
@@ -169,6 +174,11 @@ fn created(body: &Json, carrier: Carrier) -> Option<Created> {
         (Carrier::DynamoDbStreams, None) => Some(Created { from_ms: 0, until_ms: i64::MAX }),
         (Carrier::Kinesis { arrived_ms }, None) => Some(Created { from_ms: 0, until_ms: arrived_ms.saturating_add(1) }),
         (Carrier::Kinesis { .. }, Some(time)) => {
+            let number = time.as_f64()?;
+            if number < IN_SECONDS_BELOW {
+                #[expect(clippy::cast_possible_truncation, reason = "it is below 10^11")]
+                return Some(Created::in_second(number.floor() as i64));
+            }
             let precise = body.get("ApproximateCreationDateTimePrecision").and_then(Json::as_str);
             let time = time.as_i64()?;
             Some(Created::in_millisecond(if precise == Some("MICROSECOND") { time.div_euclid(1000) } else { time }))

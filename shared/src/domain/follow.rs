@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::change::{Change, Event, Image, Record};
+use super::change::{Change, Created, Event, Image, Record};
 use super::compare::{Ignore, without_global_table_attributes};
 use super::condition::{Condition, Term, Write};
 use super::key::{Key, KeySchema};
@@ -64,17 +64,20 @@ impl Batch {
 
 impl Latest {
     fn follow_with(&mut self, sequence: String, change: Change, order: Order) {
-        let (now, new) = (self.change.created.from_ms, change.created.from_ms);
+        let (now, new) = (self.change.created, change.created);
         match order {
             Order::ByItem => (self.sequence, self.change) = (sequence, change),
-            Order::ByTime if new > now => (self.sequence, self.change) = (sequence, change),
-            Order::ByTime if new < now => self.before = change.old,
+            Order::ByTime if new.from_ms >= now.until_ms => (self.sequence, self.change) = (sequence, change),
+            Order::ByTime if new.until_ms <= now.from_ms => self.before = change.old,
             // The same record twice.
-            Order::ByTime if change.image == self.change.image => {}
-            // Two changes in one millisecond.
+            Order::ByTime if new == now && change.image == self.change.image => {}
+            // Two changes in one millisecond, or one that does not say when it was.
             Order::ByTime => {
                 self.before = None;
-                (self.sequence, self.change) = (sequence, Change { image: Image::Unread, old: None, ..change });
+                let created =
+                    Created { from_ms: now.from_ms.min(new.from_ms), until_ms: now.until_ms.max(new.until_ms) };
+                (self.sequence, self.change) =
+                    (sequence, Change { image: Image::Unread, old: None, created, ..change });
             }
         }
     }

@@ -40,6 +40,9 @@ pub enum BadManifest {
     /// It has the settings of another kind of job.
     #[error("it has the settings of another kind of job")]
     OtherKind,
+    /// What is written would be marked in the key, and so be another item.
+    #[error("`{0}` is an attribute of the key, and cannot tell whose write it was")]
+    MarkedKey(String),
     /// Its limits are beyond theirs.
     #[error(transparent)]
     Limits(#[from] BadLimits),
@@ -88,6 +91,10 @@ impl Manifest {
             if !(least..=most).contains(&value) {
                 return Err(BadManifest::OutOfBounds { name, value, bounds: format!("{least} to {most}") });
             }
+        }
+        let mark = self.replicate.as_ref().and_then(|replicate| replicate.origin_attribute.as_ref());
+        if let Some(name) = mark.filter(|name| self.key_schema.names().any(|of_key| of_key == name.as_str())) {
+            return Err(BadManifest::MarkedKey(name.clone()));
         }
         self.limits.check()?;
         Ok(())
@@ -168,5 +175,17 @@ mod tests {
             let refused = manifest(&[(pointer, value)]).check().unwrap_err().to_string();
             assert!(refused.contains(word), "{pointer}: {refused}");
         }
+    }
+
+    #[test]
+    fn the_key_is_never_marked() {
+        let source = json!({ "kind": "dynamo_db", "arn": "arn:aws:dynamodb:us-east-1:1:table/t/stream/s" });
+        let marked = |name: &str| {
+            let replicate = json!({ "source": source, "origin_attribute": name });
+            manifest(&[("/kind", json!("replicate")), ("/replicate", replicate)]).check()
+        };
+
+        assert_eq!(marked("id"), Err(BadManifest::MarkedKey("id".to_owned())));
+        assert_eq!(marked("from"), Ok(()));
     }
 }

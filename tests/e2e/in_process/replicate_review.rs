@@ -50,7 +50,7 @@ fn like_dynamodb() -> MemoryStream {
 }
 
 fn item(version: u64) -> Item {
-    let number = Value::N(Number::parse(&version.to_string()).unwrap());
+    let number = Value::N(Number::parse(&version.to_string()).expect("it works"));
     [("key".to_owned(), Value::S("a".to_owned())), (VERSION.to_owned(), number)].into()
 }
 
@@ -66,20 +66,20 @@ impl Scene {
     /// Tells of a version that an item had this long ago.
     fn tell(&self, shard: &str, version: u64, ago_ms: i64) {
         let change = Change {
-            key: Key::of(&self.schema, &item(version)).unwrap(),
+            key: Key::of(&self.schema, &item(version)).expect("it works"),
             event: Event::Modify,
             image: Image::Item(item(version)),
             old: None,
             created: Created::in_second((now_ms() - ago_ms) / 1000),
             actor: Actor::Client,
         };
-        self.stream.append(shard, Ok(change)).unwrap();
+        self.stream.append(shard, Ok(change)).expect("it works");
     }
 
     async fn run(&self, job: &Job, queue: &Arc<LocalQueue>) -> Summary {
         let worker = Worker { watch: Some(self.arrow.watch(&self.schema)), ..Worker::default() };
         match tokio::time::timeout(FAR_TOO_LONG, self.world.work(&worker, queue)).await {
-            Ok(worked) => worked.unwrap(),
+            Ok(worked) => worked.expect("it works"),
             Err(_) => panic!("it does not end: {:#?}", job.report().await.summary),
         }
         job.report().await.summary
@@ -96,16 +96,16 @@ async fn arrange(job: &Job, change: impl Fn(&mut Shards)) {
         change(shards);
         Ok(())
     };
-    job.journal.change_shards(change).await.unwrap();
+    job.journal.change_shards(change).await.expect("it works");
 }
 
 /// A worker that ends a shard and dies before it says so to anybody else.
 async fn end_quietly(job: &Job, unit: Unit, position: ShardPosition) {
-    let Acquired::Owned(owned) = job.journal.acquire(unit, 1, None, "quiet", LEASE).await.unwrap() else {
+    let Acquired::Owned(owned) = job.journal.acquire(unit, 1, None, "quiet", LEASE).await.expect("it works") else {
         panic!("it cannot be had");
     };
     let step = Step { position: Position::Shard(position), tally: Tally::zero(1), ..Step::default() };
-    owned.finish(step).await.unwrap();
+    owned.finish(step).await.expect("it works");
 }
 
 #[tokio::test(start_paused = true)]

@@ -91,6 +91,9 @@ fn times_are_as_exact_as_their_carrier() {
     let micro = with(insert(), "/dynamodb/ApproximateCreationDateTimePrecision", json!("MICROSECOND"));
     assert_eq!(of(&with(micro, time, json!(1_604_104_219_456_789_i64))), Created::in_millisecond(1_604_104_219_456));
     assert_eq!(of(&without(insert(), "ApproximateCreationDateTime")), Created { from_ms: 0, until_ms: 78 });
+    // Relayed from the table's own stream.
+    assert_eq!(of(&insert()), Created::in_second(1_479_499_740));
+    assert_eq!(of(&with(insert(), time, json!(1_479_499_740))), Created::in_second(1_479_499_740));
 }
 
 #[test]

@@ -166,3 +166,14 @@ fn in_both_directions_only_the_item_that_was_deleted_is_deleted() {
     assert!(condition.holds(Some(&item("a", &[("v", n("1")), ("from", s("J:3"))]))));
     assert!(!condition.holds(Some(&item("a", &[("v", n("2"))]))), "it was made anew");
 }
+
+#[test]
+fn a_record_that_does_not_say_when_it_was_made_is_not_taken_for_older() {
+    let timeless = || Change { created: Created { from_ms: 0, until_ms: 200 }, ..put("a", "2", 0) };
+    for changes in [vec![put("a", "1", 100), timeless()], vec![timeless(), put("a", "1", 100)]] {
+        let batch = squashed(changes, Order::ByTime);
+
+        assert_eq!(batch.changes[0].change.image, Image::Unread);
+        assert_eq!(batch.changes[0].change.created, Created { from_ms: 0, until_ms: 200 });
+    }
+}
