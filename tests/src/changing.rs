@@ -134,7 +134,7 @@ impl Changing {
             Carries::Images => (Image::told(event, new, true), old),
             Carries::Keys => (Image::Unread, None),
         };
-        let created = Created::in_second(jiff::Timestamp::now().as_second());
+        let created = Created::in_second(worker::clock::now_ms().div_euclid(1000));
         let change = Change { key, event, image, old, created, actor: Actor::Client };
         self.stream.append(&shard, Ok(change)).expect("it is open");
     }

@@ -151,13 +151,13 @@ impl Targets {
         }
         outcomes.tally.stream.reread = to_read.len() as u64;
         // What is read was so at some time after this.
-        let asked_at_ms = jiff::Timestamp::now().as_millisecond();
+        let asked_at_ms = crate::clock::now_ms();
         due.extend(self.by_master(&to_read, job, &mut outcomes.tally).await?);
         self.make(due, &mut outcomes, fence).await?;
         batch.changes.iter().for_each(|latest| overlap.reached(latest.change.created));
         trusted.iter().for_each(|latest| overlap.applied(&latest.change.key, latest.change.created));
         // The read may have shown changes that were made until it was answered.
-        let read_by_ms = jiff::Timestamp::now().as_millisecond();
+        let read_by_ms = crate::clock::now_ms();
         to_read.iter().for_each(|latest| overlap.read(&latest.change.key, asked_at_ms, read_by_ms));
         Ok(outcomes)
     }
@@ -177,7 +177,7 @@ impl Targets {
         }
         let planned = latest.iter().filter_map(|latest| {
             let key = &latest.change.key;
-            match self.rules.by_master(key, items.get(key), &mark(job, &latest.sequence)) {
+            match self.rules.by_master(latest, items.get(key), &mark(job, &latest.sequence)) {
                 Plan::Write(write, condition) => Some(due_of(latest, write, condition)),
                 Plan::Reread | Plan::Skip(_) => None,
             }

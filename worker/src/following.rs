@@ -257,7 +257,7 @@ async fn complete_all(journal: &Journal, shards: &Shards) -> Result<Vec<u32>, Jo
 /// # Errors
 /// As for [`hand_out`].
 pub(crate) async fn begin(journal: &Journal, manifest: &Manifest, queue: &dyn WorkQueue) -> Result<(), Stuck> {
-    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let now_ms = crate::clock::now_ms();
     let open = |shards: &mut Shards| {
         let taken = match shards.gate {
             Gate::Open => shards.taken(None),
@@ -308,7 +308,8 @@ pub(crate) async fn finish_if_caught_up(job: &JobContext, bound: Duration) -> Re
     job.following.looked_at_all_for(began.elapsed());
     let caught_up_to_ms = summary.replication.and_then(|replication| replication.caught_up_to_ms);
     let is_caught_up = caught_up_to_ms.is_some_and(|caught_up_to_ms| behind(caught_up_to_ms) <= bound);
-    if is_caught_up && summary.units.failed == 0 {
+    // With a shard that failed the job never is; the others end where they are, and the job fails.
+    if is_caught_up || summary.units.failed > 0 {
         let finish = |control: &mut shared::domain::control::Control| {
             if control.wish == Wish::Run {
                 control.wish = Wish::Finish;
@@ -330,6 +331,6 @@ pub fn ended_caught_up(checkpoint: &Checkpoint) -> bool {
 
 /// How long ago this was.
 pub(crate) fn behind(time_ms: i64) -> Duration {
-    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let now_ms = crate::clock::now_ms();
     Duration::from_millis(u64::try_from(now_ms.saturating_sub(time_ms)).unwrap_or(0))
 }

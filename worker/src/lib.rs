@@ -1,5 +1,6 @@
 //! The worker: takes units of work from a queue and does them.
 //!
+//! - [`clock`]: the time of day.
 //! - [`consume`]: the loop: receive, execute, settle, stop in good order.
 //! - [`execute`]: one message from receipt to its ending; the lease.
 //! - [`jobs`]: the kinds of work.
@@ -12,6 +13,7 @@
 
 pub mod apply;
 pub mod backup;
+pub mod clock;
 mod completion;
 pub mod consume;
 pub mod context;

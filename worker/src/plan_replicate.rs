@@ -13,6 +13,7 @@ use shared::ports::stream::{ShardState, StreamStatus, View};
 use shared::ports::table::Description;
 use shared::retry::{self, RetryPolicy};
 
+use crate::clock::now_ms;
 use crate::environment::{Environment, Followed};
 use crate::following;
 use crate::jobs::Stuck;
@@ -77,13 +78,21 @@ impl Stood {
             let what = "its backfill has not ended: let it end first, with `dynamend resume`".to_owned();
             return Err(JournalError::NothingToGoOnFrom { job: manifest.job, what });
         }
-        let covers = manifest.replicate.as_ref().map_or(Covers::Changes, |replicate| replicate.covers);
-        let mut stood = Self { in_doubt_until_ms: shards.in_doubt_until_ms, covers, shards: HashMap::new() };
+        // Whoever wrote to the slaves since then, what is still to come may be older.
+        let in_doubt_until_ms = now_ms().saturating_add(SKEW_MS);
+        let covers = match &manifest.replicate {
+            // What it lost or rejected is on no slave.
+            Some(replicate) if journal.summary(&manifest).await?.remaining() == 0 => replicate.covers,
+            Some(_) | None => Covers::Changes,
+        };
+        let mut stood = Self { in_doubt_until_ms, covers, shards: HashMap::new() };
         for shard in &shards.shards {
             let view = journal.view(Unit { pass: Pass::Stream, segment: shard.number }).await?;
             let start = match view.map(|view| view.checkpoint.position) {
                 Some(Position::Shard(ShardPosition { reach: Reach::End, .. })) => Start::Over,
-                Some(Position::Shard(position)) => Start::Position(ShardPosition { gaps: Vec::new(), ..position }),
+                Some(Position::Shard(position)) => {
+                    Start::Position(ShardPosition { gaps: Vec::new(), in_doubt_until_ms, ..position })
+                }
                 _ if shard.stage == Stage::Ended => Start::Over,
                 _ => shard.start.clone(),
             };
@@ -112,7 +121,7 @@ pub async fn plan_replicate(
 ) -> Result<(Manifest, Shards), CannotPlan> {
     let ReplicateRequest { tables, backfill, from, kinesis, ends, origin_attribute, backup } = request;
     // Before anything is read: what is made from here on is in the stream.
-    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let begun_ms = now_ms();
     let (manifest, of_master) = plan_tables(tables, JobKind::Replicate, environment).await?;
     let source = source(&manifest, &of_master, kinesis)?;
     let covers = match (&backfill, &from) {
@@ -139,12 +148,17 @@ pub async fn plan_replicate(
         Stuck::Port(failure) => CannotPlan::Port(failure),
         Stuck::Journal(error) => bad(&error.to_string()),
     })?;
+    if listed.is_empty() {
+        return Err(bad("has no shards"));
+    }
+    // All that the shards hold that had ended by the time of the list is older than this.
+    let listed_ms = now_ms();
     let gate = if backfill.is_some() { Gate::Closed } else { Gate::Open };
     let (in_doubt_until_ms, from) = match (backfill, from) {
-        (Some(_), From::Latest) => (now_ms, From::Time(now_ms - BEFORE_A_BACKFILL_MS)),
-        (_, From::Latest) => (now_ms, From::Latest),
+        (Some(_), From::Latest) => (begun_ms, From::Time(begun_ms - BEFORE_A_BACKFILL_MS)),
+        (_, From::Latest) => (listed_ms + SKEW_MS, From::Latest),
         (_, From::Stood(stood)) => (stood.in_doubt_until_ms, From::Stood(stood)),
-        (_, from @ (From::TrimHorizon | From::Time(_))) => (now_ms + SKEW_MS, from),
+        (_, from @ (From::TrimHorizon | From::Time(_))) => (listed_ms + SKEW_MS, from),
     };
     let mut shards = Shards::new(gate, in_doubt_until_ms);
     let goes_on = |id: &String| listed.iter().any(|shard| shard.parents.contains(id));
@@ -152,7 +166,7 @@ pub async fn plan_replicate(
         let start = match (&from, shard.state) {
             // It has an end already, and all of it was made before now.
             (From::Latest, ShardState::Closed) if goes_on(&shard.id) => Start::Over,
-            (From::Latest, ShardState::Open | ShardState::Closed) => Start::Time(now_ms),
+            (From::Latest, ShardState::Open | ShardState::Closed) => Start::Time(listed_ms - SKEW_MS),
             (From::TrimHorizon, _) => Start::TrimHorizon,
             (From::Time(from_ms), _) => Start::Time(*from_ms),
             (From::Stood(stood), _) => stood.shards.get(&shard.id).cloned().unwrap_or(Start::TrimHorizon),

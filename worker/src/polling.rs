@@ -14,7 +14,7 @@ const KINESIS_EVERY: Duration = Duration::from_millis(250);
 
 /// Waits after a read of DynamoDB Streams that brought nothing, each twice as long as the one before. A read that
 /// brought something is followed by the next at once.
-const FIRST_WAIT: Duration = Duration::from_millis(125);
+const FIRST_WAIT: Duration = Duration::from_millis(250);
 
 /// Longest wait: how late a change may be noticed in a shard that was idle.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);

@@ -132,10 +132,15 @@ impl FollowRules {
 
     /// The write that makes the slave's item what the master's is.
     #[must_use]
-    pub fn by_master(&self, key: &Key, master: Option<&Item>, mark: &str) -> Plan {
-        match master {
-            Some(item) => self.put(item, mark),
-            None => Plan::Write(Write::Delete(key.clone()), Condition::default()),
+    pub fn by_master(&self, latest: &Latest, master: Option<&Item>, mark: &str) -> Plan {
+        let delete = |condition| Plan::Write(Write::Delete(latest.change.key.clone()), condition);
+        match (master, &self.origin_attribute, latest.change.event) {
+            (Some(item), _, _) => self.put(item, mark),
+            (None, None, _) => delete(Condition::default()),
+            // Someone may have made the item anew on the slave; see `deletable`.
+            (None, Some(_), Event::Remove) => delete(self.deletable(latest)),
+            // It has been removed since, and the record of that will say what was.
+            (None, Some(_), Event::Insert | Event::Modify) => Plan::Skip(Skip::Known),
         }
     }
 

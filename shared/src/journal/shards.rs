@@ -1,5 +1,7 @@
 //! `shards.json`: which shards a job follows. Whoever changes it does so to the version that it saw.
 
+use std::time::Duration;
+
 use super::failure::JournalError;
 use super::folder::{Journal, STORE_RETRY};
 use crate::domain::job::Manifest;
@@ -9,6 +11,9 @@ use crate::ports::objects::{PutMode, Version};
 use crate::retry;
 
 const NAME: &str = "shards.json";
+
+/// Longest wait of one who was not the first to change it, before the next try.
+const LONGEST_STEP_ASIDE: Duration = Duration::from_millis(100);
 
 impl Journal {
     /// Creates a job that follows changes. Must have returned before its first message is sent.
@@ -67,7 +72,10 @@ impl Journal {
             let mode = PutMode::ReplaceIf(version);
             match retry::call(STORE_RETRY, || self.store.put(&key, body.clone(), mode.clone())).await {
                 // Another was first, or our own put was answered with a failure and arrived: the next look tells.
-                Err(failure) if failure.kind == FailureKind::Conflict => {}
+                // Many workers may be at it; they go apart.
+                Err(failure) if failure.kind == FailureKind::Conflict => {
+                    tokio::time::sleep(LONGEST_STEP_ASIDE.mul_f64(rand::random())).await;
+                }
                 Err(failure) => return Err(failure.into()),
                 Ok(_) => return Ok((shards, said)),
             }

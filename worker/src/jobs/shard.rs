@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Ended, Stuck};
 use crate::apply::Fence;
+use crate::clock::now_ms;
 use crate::context::JobContext;
 use crate::following::{behind, discover, finish_if_caught_up, hand_out};
 use crate::polling::{Polling, Seen};
@@ -395,8 +396,4 @@ impl Shard<'_> {
             ..Step::default()
         }
     }
-}
-
-fn now_ms() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
 }

@@ -168,6 +168,19 @@ fn in_both_directions_only_the_item_that_was_deleted_is_deleted() {
 }
 
 #[test]
+fn in_both_directions_what_the_master_lacks_is_deleted_by_the_record_of_its_removal_only() {
+    let rules = FollowRules { origin_attribute: Some("from".into()), ..rules() };
+    let old = item("a", &[("v", n("1"))]);
+    let of = |change| squashed(vec![change], Order::ByItem).changes.remove(0);
+    let put = of(put("a", "1", 1));
+    let gone = of(change(Event::Remove, "a", None, Some(old), 2));
+
+    assert_eq!(rules.by_master(&put, None, "J:7"), Plan::Skip(Skip::Known));
+    let Plan::Write(Write::Delete(_), condition) = rules.by_master(&gone, None, "J:7") else { panic!("no delete") };
+    assert!(!condition.holds(Some(&item("a", &[("v", n("2"))]))), "it was made anew");
+}
+
+#[test]
 fn a_record_that_does_not_say_when_it_was_made_is_not_taken_for_older() {
     let timeless = || Change { created: Created { from_ms: 0, until_ms: 200 }, ..put("a", "2", 0) };
     for changes in [vec![put("a", "1", 100), timeless()], vec![timeless(), put("a", "1", 100)]] {
