@@ -164,10 +164,11 @@ async fn r13_a_worker_that_dies_at_any_call_loses_nothing_and_sets_nothing_back(
         // So far apart that what is in doubt at first is not for ever.
         let go_on = async |scene: &Scene| {
             let mut dice = StdRng::seed_from_u64(seed());
-            for n in 0..16 {
-                tokio::time::sleep(Duration::from_secs(4)).await;
-                (0..3).for_each(|_| scene.change(&mut dice, 6));
-                if n == 8 {
+            for n in 0..6 {
+                tokio::time::sleep(Duration::from_secs(8)).await;
+                // Several pages at once: those behind the first are not committed one by one.
+                (0..24).for_each(|_| scene.change(&mut dice, 6));
+                if n == 3 {
                     scene.master.split(&scene.key(0));
                 }
             }
