@@ -6,7 +6,7 @@ use shared::domain::limits::{Direction, Limits};
 use shared::domain::rejected::Rejected;
 use shared::domain::sample::Estimate;
 use shared::domain::summary::{JobState, Replication, SampleSummary, SlaveSummary, StoppedBy, Summary};
-use shared::domain::tally::Consumed;
+use shared::domain::tally::{Consumed, StreamTally};
 
 use crate::figures::grouped;
 
@@ -78,7 +78,8 @@ pub fn summary(summary: &Summary) -> String {
 
 /// How far a replication is, and what it lost.
 fn following(summary: &Summary, replication: &Replication) -> Vec<String> {
-    let Replication { shards, waiting, ended, records, squashed, reread, known, looped, malformed, .. } = replication;
+    let Replication { shards, waiting, ended, counted: of_records, .. } = replication;
+    let StreamTally { records, squashed, reread, known, looped, malformed, backed_up, unbacked } = of_records;
     let mut lines = vec![format!(
         "{} of the stream in {} ({} ended, {} waiting): {} needless because of later ones, {} answered by reading the \
          master, {} on the slaves already{}{}",
@@ -92,11 +93,11 @@ fn following(summary: &Summary, replication: &Replication) -> Vec<String> {
         nonzero(", ", *looped, " from the other direction"),
         nonzero(", ", *malformed, " malformed"),
     )];
-    if replication.backed_up + replication.unbacked > 0 {
+    if backed_up + unbacked > 0 {
         lines.push(format!(
             "{} put into the backup, {} deleted from it",
-            counted(replication.backed_up, "object"),
-            grouped(replication.unbacked)
+            counted(*backed_up, "object"),
+            grouped(*unbacked)
         ));
     }
     let but = match summary.remaining() {

@@ -22,22 +22,9 @@ pub struct Replication {
     pub waiting: u64,
     /// Of these, the ones that were read to their end.
     pub ended: u64,
-    /// Records read.
-    pub records: u64,
-    /// Records that a later one of the same key made needless.
-    pub squashed: u64,
-    /// Changes for which the master was read.
-    pub reread: u64,
-    /// Changes that were on the slaves already.
-    pub known: u64,
-    /// Changes that came from the other direction.
-    pub looped: u64,
-    /// Records that are no change of an item.
-    pub malformed: u64,
-    /// Objects put into the backup.
-    pub backed_up: u64,
-    /// Objects deleted from the backup.
-    pub unbacked: u64,
+    /// What was done with the records.
+    #[serde(flatten)]
+    pub counted: StreamTally,
     /// Every write to the master up to this time (milliseconds since 1970) is on the slaves, of the writes that it
     /// covers; absent when nothing can be said yet.
     pub caught_up_to_ms: Option<i64>,
@@ -87,7 +74,6 @@ impl<'a> Following<'a> {
     }
 
     pub(super) fn finish(self, counted: StreamTally, covers: Covers) -> Replication {
-        let StreamTally { records, squashed, reread, known, looped, malformed, backed_up, unbacked } = counted;
         let retired = self.shards.retired.as_ref().map_or(0, |retired| retired.count);
         Replication {
             shards: self.shards.shards.len() as u64 + retired,
@@ -95,14 +81,7 @@ impl<'a> Following<'a> {
             ended: self.ended
                 + self.shards.shards.iter().filter(|shard| shard.start == Start::Over).count() as u64
                 + retired,
-            records,
-            squashed,
-            reread,
-            known,
-            looped,
-            malformed,
-            backed_up,
-            unbacked,
+            counted,
             caught_up_to_ms: self.caught_up_to(),
             covers,
             gaps: self.gaps,

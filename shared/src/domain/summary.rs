@@ -461,8 +461,10 @@ impl Summary {
             JobKind::Sync => slave.remaining(),
             JobKind::Backfill | JobKind::Replicate => slave.failed,
         };
-        let lost =
-            self.replication.as_ref().map_or(0, |replication| replication.malformed + replication.gaps.len() as u64);
+        let lost = self
+            .replication
+            .as_ref()
+            .map_or(0, |replication| replication.counted.malformed + replication.gaps.len() as u64);
         self.slaves.iter().map(of_slave).sum::<u64>() + lost
     }
 }
