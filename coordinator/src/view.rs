@@ -241,8 +241,7 @@ pub fn next_step(summary: &Summary) -> Option<String> {
 
 /// How what a replication lost is found and put right.
 fn heal(summary: &Summary) -> String {
-    // The first label is the master's.
-    let master = summary.master.as_deref().unwrap_or("MASTER");
+    let master = summary.replication.as_ref().map_or("MASTER", |replication| &replication.master);
     let slaves: Vec<String> = summary.slaves.iter().map(|slave| format!(" -s {}", slave.table)).collect();
     format!("what was lost is found and put right by: dynamend sync -m {master}{} --repair", slaves.concat())
 }

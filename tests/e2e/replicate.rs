@@ -134,30 +134,34 @@ fn version_of(item: &Item) -> u64 {
 
 const REPLICATE: [&str; 5] = ["replicate", "-m", MASTER, "-s", SLAVE];
 
-/// R10.
+/// R10: README's walk through a migration.
 #[tokio::test]
-async fn r10_a_migration_in_one_command_copies_follows_verifies_and_says_when_to_cut_over() {
+async fn r10_a_migration_copies_follows_verifies_and_says_when_to_cut_over() {
     let stage = stage().await;
     let writer = Writer::start(stage.server.client(), 1, 1500);
-    let arguments = ["--backfill", "--until-caught-up", "10", "--verify", "--job-id", "move", "--segments", "4"];
+    let arguments = ["--backfill", "--job-id", "move", "--segments", "4"];
     let mut running = stage.programs.spawn_dynamend(&[&REPLICATE[..], &arguments].concat());
-    eventually("the backfill is over", LONG, async || {
+    eventually("it follows", LONG, async || {
         assert!(running.is_running(), "it ended early: {}", running.stderr());
         let status = stage.programs.dynamend(&["status", "move", "--output", "json"]);
         (status.code == Some(0) && document(&status)["replication"]["records"].as_u64()? > 200).then_some(())
     })
     .await;
     let made = writer.stop().await;
+    running.interrupt();
+    let moved = running.wait(DEADLINE);
+    assert_eq!(moved.code, Some(130), "{}", moved.stderr);
 
-    let finished = running.wait(LONG);
+    let arguments = ["--from", "move", "--until-caught-up", "--verify", "--job-id", "cut-over"];
+    let finished = stage.programs.dynamend(&[&REPLICATE[..], &arguments].concat());
 
     assert_eq!(finished.code, Some(0), "{}\n{}", finished.stdout, finished.stderr);
     assert!(made > 100, "{made} changes are no test");
-    for words in ["every write to the master up to 20", "job move: succeeded", "job move-verify: succeeded"] {
+    for words in ["every write to the master up to 20", "job cut-over: succeeded", "job cut-over-verify: succeeded"] {
         assert!(finished.stdout.contains(words), "{words}: {}", finished.stdout);
     }
     assert!(stage.differences().await.is_empty());
-    Box::pin(assert_never_went_back(&stage)).await;
+    assert_never_went_back(&stage).await;
 }
 
 /// R13, with the real programs: three workers, one killed again and again.

@@ -25,6 +25,9 @@ use tests::relay::Relay;
 use tests::streams::{change_of, dynamodb_streams, kinesis};
 
 pub(crate) const TABLE: &str = "orders";
+/// A second of November 2023. What is made up must not be as old as times in other units look.
+const A_DAY: i64 = 1_700_000_000;
+
 pub(crate) const KINESIS_ARN: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/made-up";
 
 /// Clients of the code under test for an emulator.
@@ -64,7 +67,7 @@ impl<S: ChangeStream> Source for Behind<S> {
         let shards = shards(&*self.memory).await;
         let open = shards.iter().find(|shard| shard.state == ShardState::Open).expect("a shard is open");
         self.memory
-            .append(&open.id, Ok(insertion(number, Created::in_second(number.into()))))
+            .append(&open.id, Ok(insertion(number, Created::in_second(A_DAY + i64::from(number)))))
             .expect("the shard is there");
     }
 }
@@ -173,7 +176,7 @@ async fn a_made_up_stream_shows_what_its_view_has() {
         let stream = dynamodb_stream(&relay.endpoint(), "arn:aws:dynamodb:made-up").await;
         let states = [None, Some(&first), Some(&second), None];
         let changes: Vec<Change> =
-            states.windows(2).map(|pair| change_of(&schema, pair[0], pair[1], Created::in_second(1))).collect();
+            states.windows(2).map(|pair| change_of(&schema, pair[0], pair[1], Created::in_second(A_DAY))).collect();
         for change in &changes {
             memory.append(&shard, Ok(change.clone())).unwrap();
         }
@@ -196,7 +199,7 @@ async fn a_made_up_stream_fails_as_its_plan_says_and_loses_nothing() {
     let memory = Arc::new(MemoryStream::like_dynamodb(View::New));
     let shard = memory.open_shard();
     for number in 0..50 {
-        memory.append(&shard, Ok(insertion(number, Created::in_second(1)))).unwrap();
+        memory.append(&shard, Ok(insertion(number, Created::in_second(A_DAY)))).unwrap();
     }
     memory.close(&shard).unwrap();
     let plan = FaultPlan::new(1).failing(0.2).partial(0.3).expiring(0.2);

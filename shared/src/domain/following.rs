@@ -16,6 +16,8 @@ const MAX_GAPS: usize = 1000;
 /// How far a replication is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replication {
+    /// The table whose changes are followed.
+    pub master: String,
     /// Shards that are known.
     pub shards: u64,
     /// Of these, the ones that wait for their parents or for the backfill.
@@ -73,9 +75,10 @@ impl<'a> Following<'a> {
         self.shards.shards.iter().filter(|shard| shard.stage == Stage::Waiting).count() as u64
     }
 
-    pub(super) fn finish(self, counted: StreamTally, covers: Covers) -> Replication {
+    pub(super) fn finish(self, master: &str, counted: StreamTally, covers: Covers) -> Replication {
         let retired = self.shards.retired.as_ref().map_or(0, |retired| retired.count);
         Replication {
+            master: master.to_owned(),
             shards: self.shards.shards.len() as u64 + retired,
             waiting: self.waiting(),
             ended: self.ended

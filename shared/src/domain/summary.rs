@@ -171,9 +171,6 @@ pub struct Summary {
     pub job: String,
     /// What it does.
     pub kind: JobKind,
-    /// The table that is right.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub master: Option<String>,
     /// Where it stands.
     pub state: JobState,
     /// Its units.
@@ -349,14 +346,13 @@ impl<'a> Fold<'a> {
         Summary {
             job: manifest.job.clone(),
             kind: manifest.kind,
-            master: labels.first().cloned(),
             state,
             units,
             sample: manifest.sample.map(|sample| sample_summary(manifest, sample, &slaves, &spread)),
             estimated,
             replication: following.map(|following| {
                 let covers = manifest.replicate.as_ref().map_or_else(Default::default, |replicate| replicate.covers);
-                following.finish(tally.stream, covers)
+                following.finish(&labels[0], tally.stream, covers)
             }),
             limits: Some(manifest.limits_now(control)).filter(|limits| !limits.is_none()).cloned(),
             stopped_by: (!all_ended && wish == Wish::Spent).then_some(StoppedBy::MaxCost),
