@@ -161,7 +161,7 @@ async fn r10_a_migration_copies_follows_verifies_and_says_when_to_cut_over() {
         assert!(finished.stdout.contains(words), "{words}: {}", finished.stdout);
     }
     assert!(stage.differences().await.is_empty());
-    assert_never_went_back(&stage).await;
+    Box::pin(assert_never_went_back(&stage)).await;
 }
 
 /// R13, with the real programs: three workers, one killed again and again.
