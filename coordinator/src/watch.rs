@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::TryStreamExt as _;
-use jiff::Timestamp;
 use shared::domain::job::{JobKind, Manifest};
 use shared::domain::shards::Gate;
 use shared::domain::summary::{Fold, JobState, Summary};
@@ -16,6 +15,7 @@ use shared::domain::unit::Pass;
 use shared::journal::{Journal, JournalError};
 use shared::pacing::{Meter, Reading};
 use tokio_util::sync::CancellationToken;
+use worker::following::behind;
 
 use crate::live::board::Board;
 use crate::live::course::{Early, StepKind};
@@ -252,10 +252,4 @@ fn sample(tally: &Tally) -> Sample {
         write_units: tally.consumed.iter().map(|consumed| consumed.write).sum(),
         ..Sample::default()
     }
-}
-
-/// How long ago this time is (milliseconds since 1970).
-fn behind(time_ms: i64) -> Duration {
-    let now_ms = Timestamp::now().as_millisecond();
-    Duration::from_millis(u64::try_from(now_ms.saturating_sub(time_ms)).unwrap_or(0))
 }

@@ -254,25 +254,22 @@ impl Targets {
         due: Vec<&'a Due>,
         fence: Fence<'_>,
     ) -> Result<(Vec<(&'a Due, Made)>, f64), Stuck> {
-        if let [single] = due.as_slice() {
-            let (made, units) = self.write_one(table, single, fence).await?;
-            return Ok((vec![(single, made)], units));
-        }
-        let writes: Vec<Write> = due.iter().map(|due| due.write.clone()).collect();
-        match fence.guard(retry::write_all(table, self.retry, &writes)).await? {
-            Ok(units) => Ok((due.into_iter().map(|due| (due, made(&due.write))).collect(), units)),
-            // One of them is at fault, and the service does not say which.
-            Err(failure) if failure.kind == FailureKind::Invalid => {
-                let mut all = (Vec::with_capacity(due.len()), 0.0);
-                for due in due {
-                    let (made, units) = self.write_one(table, due, fence).await?;
-                    all.0.push((due, made));
-                    all.1 += units;
-                }
-                Ok(all)
+        if due.len() > 1 {
+            let writes: Vec<Write> = due.iter().map(|due| due.write.clone()).collect();
+            match fence.guard(retry::write_all(table, self.retry, &writes)).await? {
+                Ok(units) => return Ok((due.into_iter().map(|due| (due, made(&due.write))).collect(), units)),
+                // One of them is at fault, and the service does not say which.
+                Err(failure) if failure.kind == FailureKind::Invalid => {}
+                Err(failure) => return Err(failure.into()),
             }
-            Err(failure) => Err(failure.into()),
         }
+        let mut all = (Vec::with_capacity(due.len()), 0.0);
+        for due in due {
+            let (made, units) = self.write_one(table, due, fence).await?;
+            all.0.push((due, made));
+            all.1 += units;
+        }
+        Ok(all)
     }
 
     async fn write_one(&self, table: &dyn Table, due: &Due, fence: Fence<'_>) -> Result<(Made, f64), Stuck> {

@@ -173,6 +173,7 @@ impl Executor {
         Ok(match stage {
             None => Turn::Never,
             Some(Stage::Waiting) if shards.is_some_and(|shards| shards.available().contains(&unit.segment)) => {
+                // Its message was sent, and that was not noted yet.
                 Turn::Come
             }
             Some(Stage::Waiting) => Turn::Later,

@@ -158,17 +158,21 @@ fn has_gaps(position: &Position) -> bool {
 
 /// Sends messages for all shards whose turn has come, and says how many there were; none of a job that follows nothing.
 ///
-/// Each is taken first, so that of many who hand out at once one sends its message. Whoever dies in between leaves that to
-/// be noticed by what it was about, a shard's end or the end of the backfill.
+/// Nothing comes back to whoever dies here, so the messages are sent before that is noted; of two who hand out at once
+/// both may send one. Where many do, at the ends of shards, each is taken first: see [`Shards::take`].
 ///
 /// # Errors
 /// The queue's, or the job's folder's.
 pub async fn hand_out(journal: &Journal, manifest: &Manifest, queue: &dyn WorkQueue) -> Result<usize, Stuck> {
-    if manifest.replicate.is_none() {
-        return Ok(0);
-    }
-    let (_, numbers) = journal.change_shards(|shards| Ok(shards.take())).await?;
+    let numbers = journal.shards_of(manifest).await?.map(|shards| shards.available()).unwrap_or_default();
     send(journal, manifest, queue, &numbers).await?;
+    if !numbers.is_empty() {
+        let note = |shards: &mut Shards| {
+            shards.hand_out(&numbers);
+            Ok(())
+        };
+        journal.change_shards(note).await?;
+    }
     Ok(numbers.len())
 }
 
@@ -330,7 +334,7 @@ pub fn ended_caught_up(checkpoint: &Checkpoint) -> bool {
 }
 
 /// How long ago this was.
-pub(crate) fn behind(time_ms: i64) -> Duration {
+pub fn behind(time_ms: i64) -> Duration {
     let now_ms = crate::clock::now_ms();
     Duration::from_millis(u64::try_from(now_ms.saturating_sub(time_ms)).unwrap_or(0))
 }

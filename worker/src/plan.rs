@@ -179,7 +179,9 @@ pub enum CannotPlan {
 /// # Errors
 /// See [`CannotPlan`].
 pub async fn plan(request: SyncRequest, environment: &Environment) -> Result<Manifest, CannotPlan> {
-    Ok(plan_tables(request, JobKind::Sync, environment).await?.0)
+    let (manifest, _) = plan_tables(request, JobKind::Sync, environment).await?;
+    manifest.check()?;
+    Ok(manifest)
 }
 
 /// The same of a backfill. What the request says of a comparison does not count.
@@ -197,7 +199,7 @@ pub async fn plan_backfill(
     Ok(manifest)
 }
 
-/// What any job has in common; also what the master says of itself.
+/// What any job has in common, to be checked once it is whole; also what the master says of itself.
 pub(crate) async fn plan_tables(
     request: SyncRequest,
     kind: JobKind,
@@ -283,9 +285,6 @@ pub(crate) async fn plan_tables(
         backfill: None,
         replicate: None,
     };
-    if kind == JobKind::Sync {
-        manifest.check()?;
-    }
     Ok((manifest, of_master))
 }
 

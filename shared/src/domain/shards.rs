@@ -172,10 +172,14 @@ impl Shards {
     /// Takes the shards that can be handed out: whoever takes them sends their messages.
     pub fn take(&mut self) -> Vec<u32> {
         let numbers = self.available();
-        for shard in self.shards.iter_mut().filter(|shard| numbers.contains(&shard.number)) {
-            shard.stage = Stage::HandedOut;
-        }
+        self.hand_out(&numbers);
         numbers
+    }
+
+    /// Notes that the messages of these were sent.
+    pub fn hand_out(&mut self, numbers: &[u32]) {
+        let waiting = self.shards.iter_mut().filter(|shard| shard.stage == Stage::Waiting);
+        waiting.filter(|shard| numbers.contains(&shard.number)).for_each(|shard| shard.stage = Stage::HandedOut);
     }
 
     /// The shards that were taken, of this parent or of all: if whoever took them died, their messages were not sent.

@@ -14,11 +14,12 @@ use shared::domain::tally::StreamTally;
 use shared::domain::value::{Item, Value};
 use shared::local::queue::LocalQueue;
 use shared::local::stream::MemoryStream;
-use shared::ports::faulty::{FaultPlan, Moment};
+use shared::ports::faulty::{FaultPlan, FaultyQueue, Moment};
 use shared::ports::stream::View;
 use tests::changing::{Arrow, Carries, Changing};
 use tests::generate::schema;
 use tests::world::{Asked, Job, PAST_THE_LEASE, Worker, World};
+use worker::following::hand_out;
 use worker::plan_replicate::{From, Stood};
 
 use super::exact::seed;
@@ -442,6 +443,23 @@ async fn a_job_that_was_paused_goes_on_where_it_stood() {
     let queue = job.resume().await;
     scene.run(&scene.worker(), &job, &queue).await;
 
+    scene.assert_followed(&job.report().await.summary);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_whose_message_was_not_sent_still_waits_for_one() {
+    let scene = scene(1, 2, Carries::Images, like_dynamodb());
+    (0..20).for_each(|n| scene.world.tables[1].put(item(n, 0)).unwrap());
+    scene.master.put(&item(1, 1));
+    let job = scene.world.replication(Asked { ends: CAUGHT_UP, ..Asked::default() }).await;
+    let queue: Arc<LocalQueue> = Arc::new(LocalQueue::new(5));
+    let failing = FaultyQueue::new(Arc::clone(&queue) as _, FaultPlan::new(seed()).crash_at(1, Moment::Before));
+    let sent = tokio::time::timeout(FAR_TOO_LONG, hand_out(&job.journal, &job.manifest, &failing)).await;
+    assert!(sent.is_err(), "nothing was to come of it: {sent:?}");
+
+    assert_eq!(hand_out(&job.journal, &job.manifest, &*queue).await.unwrap(), 2);
+
+    scene.run(&scene.worker(), &job, &queue).await;
     scene.assert_followed(&job.report().await.summary);
 }
 
