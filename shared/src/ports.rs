@@ -8,6 +8,7 @@ pub mod objects;
 pub mod queue;
 pub mod stream;
 pub mod table;
+pub mod uploads;
 
 #[cfg(any(test, feature = "contract-tests"))]
 pub mod contract;
