@@ -11,6 +11,7 @@ pub mod condition;
 pub mod control;
 pub mod cost;
 pub mod decide;
+pub mod definition;
 pub mod digest;
 pub mod discrepancy;
 pub mod encryption;

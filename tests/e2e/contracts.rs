@@ -28,6 +28,18 @@ async fn dynamo_tables_keep_the_contract() {
 }
 
 #[tokio::test]
+async fn dynamo_tables_are_made_as_the_contract_asks() {
+    let server = DynamoDb::start();
+    let next = AtomicU32::new(0);
+    let missing = async || {
+        let table = format!("{REGION}:table-{}", next.fetch_add(1, Ordering::Relaxed));
+        DynamoTable::new(server.client().clone(), table.parse().expect("this names a table"))
+    };
+
+    contract::definition(missing, async || tokio::task::yield_now().await).await;
+}
+
+#[tokio::test]
 async fn sqs_queues_keep_the_contract() {
     let fresh = async || {
         let queue = Queue::create(MiniStack::shared(), Duration::from_secs(30), 1000).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shared::domain::condition::{Condition, Write};
+use shared::domain::definition::TableDefinition;
 use shared::domain::limits::Direction;
 use shared::ports::failure::Failure;
 use shared::ports::table::{Batch, Description, GetRequest, Got, Page, ScanRequest, Table, WriteAnswer};
@@ -112,6 +113,18 @@ impl Table for Charging {
 
     async fn time_to_live(&self) -> Result<Option<String>, Failure> {
         self.inner.time_to_live().await
+    }
+
+    async fn definition(&self) -> Result<TableDefinition, Failure> {
+        self.inner.definition().await
+    }
+
+    async fn create(&self, definition: &TableDefinition) -> Result<(), Failure> {
+        self.inner.create(definition).await
+    }
+
+    async fn set_time_to_live(&self, attribute: &str) -> Result<(), Failure> {
+        self.inner.set_time_to_live(attribute).await
     }
 
     async fn scan_page(&self, request: &ScanRequest) -> Result<Page, Failure> {

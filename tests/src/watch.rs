@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use shared::domain::condition::{Condition, Write};
+use shared::domain::definition::TableDefinition;
 use shared::domain::encryption::Encryption;
 use shared::ports::failure::{Failure, FailureKind};
 use shared::ports::objects::{Listing, Object, ObjectStore, PutMode, Version};
@@ -37,6 +38,8 @@ pub enum When {
 pub enum Access {
     /// Its description.
     Describe,
+    /// That it be made, or made to delete items by their time.
+    Create,
     /// A page.
     Scan(ScanRequest),
     /// Items by key.
@@ -102,6 +105,21 @@ impl Table for WatchedTable {
     async fn time_to_live(&self) -> Result<Option<String>, Failure> {
         self.watch.pass(Call::Table(self.number, Access::Describe)).await?;
         self.inner.time_to_live().await
+    }
+
+    async fn definition(&self) -> Result<TableDefinition, Failure> {
+        self.watch.pass(Call::Table(self.number, Access::Describe)).await?;
+        self.inner.definition().await
+    }
+
+    async fn create(&self, definition: &TableDefinition) -> Result<(), Failure> {
+        self.watch.pass(Call::Table(self.number, Access::Create)).await?;
+        self.inner.create(definition).await
+    }
+
+    async fn set_time_to_live(&self, attribute: &str) -> Result<(), Failure> {
+        self.watch.pass(Call::Table(self.number, Access::Create)).await?;
+        self.inner.set_time_to_live(attribute).await
     }
 
     async fn scan_page(&self, request: &ScanRequest) -> Result<Page, Failure> {

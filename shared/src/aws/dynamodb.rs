@@ -1,5 +1,7 @@
 //! A DynamoDB table, as the port wants it: one request per call, consumed capacity always asked for.
 
+mod definition;
+
 use async_trait::async_trait;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
@@ -8,7 +10,7 @@ use aws_sdk_dynamodb::operation::scan::ScanOutput;
 use aws_sdk_dynamodb::operation::scan::builders::ScanFluentBuilder;
 use aws_sdk_dynamodb::types::{
     BillingMode, ConsumedCapacity, DeleteRequest, KeysAndAttributes, PutRequest, ReturnConsumedCapacity,
-    ScalarAttributeType, StreamViewType, TableDescription, TableStatus, TimeToLiveStatus, WriteRequest,
+    StreamViewType, TableDescription, TableStatus, TimeToLiveSpecification, TimeToLiveStatus, WriteRequest,
 };
 use aws_sdk_dynamodb::{Client, types};
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -23,6 +25,7 @@ use super::fast::{self, GotPage};
 use super::streams::view;
 use crate::domain::condition::{Condition, Write};
 use crate::domain::cost::TableSize;
+use crate::domain::definition::TableDefinition;
 use crate::domain::digest::Digester;
 use crate::domain::job::Consistency;
 use crate::domain::key::{Key, KeyAttribute, KeySchema, KeyType};
@@ -194,6 +197,14 @@ impl DynamoTable {
         })
     }
 
+    async fn described(&self) -> Result<TableDescription, Failure> {
+        let request = self.client.describe_table().table_name(self.table.request_name());
+        let answer = request.customize().config_override(with_retries()).send().await;
+        let answer = answer.map_err(|error| self.failed("DescribeTable", &error))?;
+        let nothing = || self.failure("DescribeTable", FailureKind::Unavailable, "the answer has no description of it");
+        answer.table.ok_or_else(nothing)
+    }
+
     fn description(&self, table: TableDescription) -> Result<Description, Failure> {
         let invalid = |message: &str| self.failure("DescribeTable", FailureKind::Invalid, message);
         let key_schema = key_schema(&table).ok_or_else(|| invalid("its key schema cannot be read"))?;
@@ -244,11 +255,7 @@ fn with_retries() -> aws_sdk_dynamodb::config::Builder {
 #[async_trait]
 impl Table for DynamoTable {
     async fn describe(&self) -> Result<Description, Failure> {
-        let request = self.client.describe_table().table_name(self.table.request_name());
-        let answer = request.customize().config_override(with_retries()).send().await;
-        let answer = answer.map_err(|error| self.failed("DescribeTable", &error))?;
-        let nothing = || self.failure("DescribeTable", FailureKind::Unavailable, "the answer has no description of it");
-        self.description(answer.table.ok_or_else(nothing)?)
+        self.description(self.described().await?)
     }
 
     async fn time_to_live(&self) -> Result<Option<String>, Failure> {
@@ -259,6 +266,67 @@ impl Table for DynamoTable {
             matches!(ttl.time_to_live_status, Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling))
         });
         Ok(set.and_then(|ttl| ttl.attribute_name))
+    }
+
+    async fn definition(&self) -> Result<TableDefinition, Failure> {
+        let (table, time_to_live) = (self.described().await?, self.time_to_live().await?);
+        let invalid = |what: &str| self.failure("DescribeTable", FailureKind::Invalid, what);
+        definition::definition(&table, time_to_live).map_err(invalid)
+    }
+
+    async fn create(&self, definition: &TableDefinition) -> Result<(), Failure> {
+        let incomplete = |error: aws_sdk_dynamodb::error::BuildError| {
+            self.failure("CreateTable", FailureKind::Invalid, error.to_string())
+        };
+        let parts = definition::Parts::of(&definition.create_table).map_err(incomplete)?;
+        let request = self
+            .client
+            .create_table()
+            .table_name(self.table.request_name())
+            .set_attribute_definitions(Some(parts.attributes))
+            .set_key_schema(Some(parts.key))
+            .billing_mode(parts.billing)
+            .set_provisioned_throughput(parts.provisioned)
+            .set_on_demand_throughput(parts.on_demand)
+            .set_global_secondary_indexes(parts.global)
+            .set_local_secondary_indexes(parts.local)
+            .set_stream_specification(parts.stream)
+            .set_sse_specification(parts.encryption)
+            .set_table_class(parts.class)
+            .set_deletion_protection_enabled(parts.is_protected);
+        let answer = request.customize().config_override(with_retries()).send().await;
+        let failed = |error| match is_in_use(&error) {
+            true => Failure { kind: FailureKind::Conflict, ..self.failed("CreateTable", &error) },
+            false => self.failed("CreateTable", &error),
+        };
+        answer.map(drop).map_err(failed)
+    }
+
+    async fn set_time_to_live(&self, attribute: &str) -> Result<(), Failure> {
+        const UPDATE: &str = "UpdateTimeToLive";
+        let specification = TimeToLiveSpecification::builder().enabled(true).attribute_name(attribute).build();
+        let specification =
+            specification.map_err(|error| self.failure(UPDATE, FailureKind::Invalid, error.to_string()))?;
+        let request = self.client.update_time_to_live().table_name(self.table.request_name());
+        let request = request.time_to_live_specification(specification);
+        let Err(error) = request.customize().config_override(with_retries()).send().await else { return Ok(()) };
+        // The table is still being made or changed.
+        if is_in_use(&error) {
+            return Err(Failure { kind: FailureKind::Unavailable, ..self.failed(UPDATE, &error) });
+        }
+        let failure = self.failed(UPDATE, &error);
+        // What is set already is refused, in the words of an invalid request.
+        if failure.kind != FailureKind::Invalid {
+            return Err(failure);
+        }
+        match self.time_to_live().await? {
+            Some(set) if set == attribute => Ok(()),
+            Some(set) => {
+                let message = format!("it deletes items by `{set}` already");
+                Err(self.failure(UPDATE, FailureKind::Conflict, message))
+            }
+            None => Err(failure),
+        }
     }
 
     async fn scan_page(&self, request: &ScanRequest) -> Result<Page, Failure> {
@@ -357,6 +425,12 @@ fn condition_failed<E: ProvideErrorMetadata>(error: &SdkError<E, Response>) -> b
     code == Some("ConditionalCheckFailedException")
 }
 
+/// A table of that name is there, or it is being made, changed or deleted.
+fn is_in_use<E: ProvideErrorMetadata>(error: &SdkError<E, Response>) -> bool {
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
+    code == Some("ResourceInUseException")
+}
+
 fn units(capacity: Option<&ConsumedCapacity>) -> f64 {
     capacity.and_then(|capacity| capacity.capacity_units).unwrap_or(0.0)
 }
@@ -388,13 +462,7 @@ fn key_schema(table: &TableDescription) -> Option<KeySchema> {
     let attribute = |wanted: types::KeyType| {
         let name = &table.key_schema().iter().find(|element| element.key_type == wanted)?.attribute_name;
         let definition = table.attribute_definitions().iter().find(|definition| definition.attribute_name == *name)?;
-        let kind = match definition.attribute_type {
-            ScalarAttributeType::S => KeyType::S,
-            ScalarAttributeType::N => KeyType::N,
-            ScalarAttributeType::B => KeyType::B,
-            _ => return None,
-        };
-        Some(KeyAttribute { name: name.clone(), kind })
+        Some(KeyAttribute { name: name.clone(), kind: definition::key_type(&definition.attribute_type)? })
     };
     let has_sort = table.key_schema().iter().any(|element| element.key_type == types::KeyType::Range);
     let sort = if has_sort { Some(attribute(types::KeyType::Range)?) } else { None };
@@ -404,7 +472,7 @@ fn key_schema(table: &TableDescription) -> Option<KeySchema> {
 #[cfg(test)]
 mod tests {
     use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
-    use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement};
+    use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, ScalarAttributeType};
     use tokio_util::sync::{CancellationToken, DropGuard};
 
     use super::*;

@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::domain::condition::{Condition, Write};
 use crate::domain::cost::TableSize;
+use crate::domain::definition::{BillingMode, TableDefinition, TimeToLive};
 use crate::domain::job::{Consistency, MAX_KEYS_PER_GET};
 use crate::domain::key::{Key, KeySchema};
 use crate::domain::number::Number;
@@ -46,14 +47,22 @@ static TABLES: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug)]
 pub struct MemoryTable {
     id: u64,
-    schema: KeySchema,
+    // Not set while there is no such table.
+    made: OnceLock<Made>,
     page_items: usize,
     page_bytes: usize,
     order: u64,
-    time_to_live: Option<String>,
+    time_to_live: OnceLock<String>,
     stream: Option<TableStream>,
     // Held for the length of one request, which makes each of them atomic.
     items: Mutex<BTreeMap<Place, Item>>,
+}
+
+/// What a table was made with.
+#[derive(Debug)]
+struct Made {
+    schema: KeySchema,
+    definition: TableDefinition,
 }
 
 /// Where an item lies: places are ordered as a scan meets them, and equal exactly when the keys are.
@@ -69,14 +78,21 @@ impl MemoryTable {
     /// An empty table.
     #[must_use]
     pub fn new(schema: KeySchema) -> Self {
+        let definition = TableDefinition::on_demand(&schema);
+        Self { made: Made { schema, definition }.into(), ..Self::missing() }
+    }
+
+    /// A name without a table, under which one can be created.
+    #[must_use]
+    pub fn missing() -> Self {
         let id = TABLES.fetch_add(1, Ordering::Relaxed);
         Self {
             id,
-            schema,
+            made: OnceLock::new(),
             page_items: usize::MAX,
             page_bytes: PAGE_BYTES,
             order: 0,
-            time_to_live: None,
+            time_to_live: OnceLock::new(),
             stream: None,
             items: Mutex::default(),
         }
@@ -99,7 +115,7 @@ impl MemoryTable {
     /// Says that it deletes items by this attribute. It never does so by itself, as the service may take days.
     #[must_use]
     pub fn with_time_to_live(self, attribute: &str) -> Self {
-        Self { time_to_live: Some(attribute.to_owned()), ..self }
+        Self { time_to_live: attribute.to_owned().into(), ..self }
     }
 
     /// Says that it has this stream. What goes into it, its test says.
@@ -150,18 +166,27 @@ impl MemoryTable {
         self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn failure(&self, kind: FailureKind, operation: &'static str, message: String) -> Failure {
+        Failure { kind, operation, resource: format!("table memory-{}", self.id), message }
+    }
+
     fn refused(&self, operation: &'static str, message: String) -> Failure {
-        let resource = format!("table memory-{}", self.id);
-        Failure { kind: FailureKind::Invalid, operation, resource, message }
+        self.failure(FailureKind::Invalid, operation, message)
+    }
+
+    fn made(&self, operation: &'static str) -> Result<&Made, Failure> {
+        let missing = || self.failure(FailureKind::NotFound, operation, "there is no such table".to_owned());
+        self.made.get().ok_or_else(missing)
     }
 
     /// Where the item with these key attributes lies.
     fn place(&self, operation: &'static str, item: &Item) -> Result<Place, Failure> {
         let bad = |error: crate::domain::key::BadKey| self.refused(operation, error.to_string());
-        Key::of(&self.schema, item).map_err(bad)?;
-        let partition_only = KeySchema { partition: self.schema.partition.clone(), sort: None };
+        let schema = &self.made(operation)?.schema;
+        Key::of(schema, item).map_err(bad)?;
+        let partition_only = KeySchema { partition: schema.partition.clone(), sort: None };
         let partition: Box<[u8]> = Key::of(&partition_only, item).map_err(bad)?.identity().into();
-        let sort = self.schema.sort.as_ref().and_then(|sort| item.get(&sort.name));
+        let sort = schema.sort.as_ref().and_then(|sort| item.get(&sort.name));
         Ok(Place {
             hash: xxh3_64_with_seed(&partition, self.order),
             partition,
@@ -233,28 +258,60 @@ impl MemoryTable {
 #[async_trait]
 impl Table for MemoryTable {
     async fn describe(&self) -> Result<Description, Failure> {
+        let Made { schema, definition } = self.made("DescribeTable")?;
+        let capacity = definition.create_table.provisioned_throughput;
         let items = self.locked();
         Ok(Description {
             id: Some(format!("memory-{}", self.id)),
             arn: None,
             readiness: Readiness::Ready,
-            key_schema: self.schema.clone(),
+            key_schema: schema.clone(),
             size: TableSize {
                 items: items.len() as u64,
                 bytes: items.values().map(stored_bytes).sum::<usize>() as u64,
             },
-            billing: Billing::OnDemand,
+            billing: match (definition.create_table.billing_mode, capacity) {
+                (BillingMode::Provisioned, Some(capacity)) => {
+                    Billing::Provisioned { read: capacity.read_capacity_units, write: capacity.write_capacity_units }
+                }
+                _ => Billing::OnDemand,
+            },
             replicas: Vec::new(),
             stream: self.stream.clone(),
         })
     }
 
     async fn time_to_live(&self) -> Result<Option<String>, Failure> {
-        Ok(self.time_to_live.clone())
+        self.made("DescribeTimeToLive")?;
+        Ok(self.time_to_live.get().cloned())
+    }
+
+    async fn definition(&self) -> Result<TableDefinition, Failure> {
+        let mut definition = self.made("DescribeTable")?.definition.clone();
+        let set = self.time_to_live.get().cloned();
+        definition.time_to_live_specification = set.map(|attribute_name| TimeToLive { enabled: true, attribute_name });
+        Ok(definition)
+    }
+
+    async fn create(&self, definition: &TableDefinition) -> Result<(), Failure> {
+        const CREATE: &str = "CreateTable";
+        let schema = definition.key_schema().map_err(|error| self.refused(CREATE, error.to_string()))?;
+        let definition = TableDefinition { time_to_live_specification: None, ..definition.clone() };
+        let there = |_| self.failure(FailureKind::Conflict, CREATE, "there is such a table already".to_owned());
+        self.made.set(Made { schema, definition }).map_err(there)
+    }
+
+    async fn set_time_to_live(&self, attribute: &str) -> Result<(), Failure> {
+        const UPDATE: &str = "UpdateTimeToLive";
+        self.made(UPDATE)?;
+        match self.time_to_live.get_or_init(|| attribute.to_owned()) {
+            set if set == attribute => Ok(()),
+            set => Err(self.failure(FailureKind::Conflict, UPDATE, format!("it deletes items by `{set}` already"))),
+        }
     }
 
     async fn scan_page(&self, request: &ScanRequest) -> Result<Page, Failure> {
-        let range = self.range(request)?;
+        let (schema, range) = (&self.made("Scan")?.schema, self.range(request)?);
         let limit = request.limit.map_or(usize::MAX, |limit| limit as usize).min(self.page_items);
         let items = self.locked();
         let mut page = Page::default();
@@ -264,7 +321,7 @@ impl Table for MemoryTable {
             page.items.push(Self::projected(&request.content, item));
             // A full page has a successor, also when that turns out to be empty.
             if page.items.len() >= limit || bytes >= self.page_bytes {
-                page.next = Some(Self::projected(&Content::Keys(self.schema.clone()), item));
+                page.next = Some(Self::projected(&Content::Keys(schema.clone()), item));
                 break;
             }
         }
@@ -421,13 +478,18 @@ mod tests {
             let page = table.scan_page(&request).await.unwrap();
             found.extend(page.items);
             let Some(next) = page.next else { return found };
-            request.after = Some(Key::of(&table.schema, &next).unwrap());
+            request.after = Some(Key::of(&contract::table::schema(), &next).unwrap());
         }
     }
 
     #[tokio::test]
     async fn it_keeps_the_contract_of_a_table() {
         contract::table(async || MemoryTable::new(contract::table::schema())).await;
+    }
+
+    #[tokio::test]
+    async fn it_is_made_as_the_contract_asks() {
+        contract::definition(async || MemoryTable::missing(), async || {}).await;
     }
 
     #[tokio::test]

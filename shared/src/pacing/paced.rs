@@ -8,6 +8,7 @@ use super::gate::{Entry, Gate, Refused};
 use super::sizes::Sizes;
 use crate::domain::condition::{Condition, Write};
 use crate::domain::cost::{BYTES_PER_PAGE, BYTES_PER_READ_UNIT, TableSize};
+use crate::domain::definition::TableDefinition;
 use crate::domain::digest::Digester;
 use crate::domain::job::Consistency;
 use crate::ports::failure::{Failure, FailureKind};
@@ -139,6 +140,18 @@ impl Table for Paced {
 
     async fn time_to_live(&self) -> Result<Option<String>, Failure> {
         self.inner.time_to_live().await
+    }
+
+    async fn definition(&self) -> Result<TableDefinition, Failure> {
+        self.inner.definition().await
+    }
+
+    async fn create(&self, definition: &TableDefinition) -> Result<(), Failure> {
+        self.inner.create(definition).await
+    }
+
+    async fn set_time_to_live(&self, attribute: &str) -> Result<(), Failure> {
+        self.inner.set_time_to_live(attribute).await
     }
 
     async fn scan_page(&self, request: &ScanRequest) -> Result<Page, Failure> {

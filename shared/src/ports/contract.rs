@@ -4,11 +4,13 @@
 //! adapter to all of them. A clause gets an adapter with nothing in it and panics where a promise is broken. They run
 //! against fakes and the real services alike: nothing here waits but through what the caller hands in.
 
+pub mod definition;
 pub mod objects;
 pub mod queue;
 pub mod stream;
 pub mod table;
 
+pub use definition::definition;
 pub use objects::objects;
 pub use queue::queue;
 pub use stream::stream;

@@ -21,6 +21,7 @@ use super::objects::{Listing, Object, ObjectStore, PutMode, Version};
 use super::queue::{Delivery, Unsent, WorkQueue};
 use super::table::{Batch, Description, GetRequest, Got, Page, ScanRequest, Table, WriteAnswer};
 use crate::domain::condition::{Condition, Write};
+use crate::domain::definition::TableDefinition;
 use crate::domain::encryption::Encryption;
 
 pub use stream::FaultyStream;
@@ -262,6 +263,21 @@ impl Table for FaultyTable {
     async fn time_to_live(&self) -> Result<Option<String>, Failure> {
         let call = self.plan.begin("DescribeTimeToLive").await;
         self.plan.end(call, self.inner.time_to_live()).await
+    }
+
+    async fn definition(&self) -> Result<TableDefinition, Failure> {
+        let call = self.plan.begin("DescribeTable").await;
+        self.plan.end(call, self.inner.definition()).await
+    }
+
+    async fn create(&self, definition: &TableDefinition) -> Result<(), Failure> {
+        let call = self.plan.begin("CreateTable").await;
+        self.plan.end(call, self.inner.create(definition)).await
+    }
+
+    async fn set_time_to_live(&self, attribute: &str) -> Result<(), Failure> {
+        let call = self.plan.begin("UpdateTimeToLive").await;
+        self.plan.end(call, self.inner.set_time_to_live(attribute)).await
     }
 
     async fn scan_page(&self, request: &ScanRequest) -> Result<Page, Failure> {

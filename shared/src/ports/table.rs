@@ -6,6 +6,7 @@ use super::failure::{Failure, FailureKind};
 use super::stream::View;
 use crate::domain::condition::{Condition, Write};
 use crate::domain::cost::TableSize;
+use crate::domain::definition::TableDefinition;
 use crate::domain::digest::Digester;
 use crate::domain::entries::Entries;
 use crate::domain::job::{Consistency, Reader};
@@ -226,6 +227,31 @@ pub trait Table: Send + Sync {
 
     /// Makes up to [`MAX_WRITES_PER_BATCH`] unconditional writes to different keys, in any order.
     async fn write_many(&self, writes: &[Write]) -> Result<Batch, Failure>;
+
+    /// What the table would have to be made with to be like this one, apart from its items.
+    async fn definition(&self) -> Result<TableDefinition, Failure> {
+        Err(not_here("DescribeTable"))
+    }
+
+    /// Creates the table under its own name, all but its time to live; `Conflict` when there is one of that name.
+    ///
+    /// It does not wait: the table can be read and written once [`Table::describe`] finds it ready. A call that failed
+    /// in passing may have begun to create it, so a `Conflict` after one may be its own doing.
+    async fn create(&self, definition: &TableDefinition) -> Result<(), Failure> {
+        let _ = definition;
+        Err(not_here("CreateTable"))
+    }
+
+    /// Has the table, once it is ready, delete items by this attribute. It may be said again; `Conflict` when the table
+    /// deletes by another one.
+    async fn set_time_to_live(&self, attribute: &str) -> Result<(), Failure> {
+        let _ = attribute;
+        Err(not_here("UpdateTimeToLive"))
+    }
+}
+
+fn not_here(operation: &'static str) -> Failure {
+    odd(operation, "tables of this kind are not made or taken apart".to_owned())
 }
 
 /// One page as digests, read the way that was chosen.
