@@ -9,6 +9,7 @@
 //! - [`journal`]: a job's folder, and the rules that make a crash harmless.
 //! - [`retry`]: trying again, the one layer for data-plane calls and partial results.
 //! - [`pacing`]: how much capacity is being consumed, and no more of it than was asked for.
+//! - [`packing`]: lines in packed files, in and out.
 //! - [`telemetry`]: logs, traces and their field names.
 #![warn(missing_docs)]
 
@@ -17,6 +18,7 @@ pub mod domain;
 pub mod journal;
 pub mod local;
 pub mod pacing;
+pub mod packing;
 pub mod ports;
 pub mod retry;
 pub mod telemetry;

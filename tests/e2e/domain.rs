@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use shared::domain::compare::{Ignore, differing_paths};
+use shared::domain::item_line::{self, Layout};
 use shared::domain::json::{item_from_json, item_to_json};
 use shared::domain::key::{Key, KeySchema};
 use shared::domain::value::Item;
@@ -106,6 +107,22 @@ proptest! {
 
         prop_assert_eq!(&back, &item);
         prop_assert_eq!(item_to_json(&back), json);
+    }
+
+    #[test]
+    fn an_item_comes_back_from_its_line_to_the_last_digit((schema, item) in schema_and_item()) {
+        let (wrapped, bare) = (item_line::write(&item), item_to_json(&item).to_string());
+        prop_assert!(!wrapped.contains(['\n', '\r']));
+
+        let layouts =
+            [(&wrapped, Layout::Wrapped), (&wrapped, Layout::Unknown), (&bare, Layout::Bare), (&bare, Layout::Unknown)];
+        for (line, layout) in layouts {
+            let (back, key) = item_line::read(line.as_bytes(), layout, &schema).unwrap().unwrap();
+
+            prop_assert_eq!(&back, &item);
+            prop_assert_eq!(item_to_json(&back), item_to_json(&item));
+            prop_assert_eq!(key, Key::of(&schema, &item).unwrap());
+        }
     }
 
     #[test]

@@ -15,8 +15,10 @@ use super::value::{Item, Value};
 pub struct NotDynamoDbJson {
     /// The attribute, as a path.
     pub at: String,
-    /// What is wrong with it.
+    /// What is wrong with it; may quote the value.
     pub what: String,
+    /// What is wrong with it, without anything of the value.
+    pub outline: &'static str,
 }
 
 /// An item as DynamoDB JSON.
@@ -85,7 +87,10 @@ fn value_from_json(json: &Json, at: &str) -> Result<Value, NotDynamoDbJson> {
                 .map(Value::L)
         }
         ("M", Json::Object(object)) => map_from_json(object, at).map(Value::M),
-        (tag, _) => Err(wrong(at, &format!("no value of type `{tag}`"))),
+        (tag, _) => {
+            let what = format!("no value of type `{tag}`");
+            Err(NotDynamoDbJson { what, ..wrong(at, "it is no value of the type that it names") })
+        }
     }
 }
 
@@ -101,15 +106,16 @@ fn each_text<T>(
 }
 
 fn number(text: &str, at: &str) -> Result<Number, NotDynamoDbJson> {
-    Number::parse(text).map_err(|error| wrong(at, &error.to_string()))
+    Number::parse(text)
+        .map_err(|error| NotDynamoDbJson { what: error.to_string(), ..wrong(at, "it is not a decimal number") })
 }
 
 fn binary(text: &str, at: &str) -> Result<Vec<u8>, NotDynamoDbJson> {
     BASE64.decode(text).map_err(|_| wrong(at, "not base64"))
 }
 
-fn wrong(at: &str, what: &str) -> NotDynamoDbJson {
-    NotDynamoDbJson { at: at.to_owned(), what: what.to_owned() }
+fn wrong(at: &str, what: &'static str) -> NotDynamoDbJson {
+    NotDynamoDbJson { at: at.to_owned(), what: what.to_owned(), outline: what }
 }
 
 #[cfg(test)]
