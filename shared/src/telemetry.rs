@@ -1,10 +1,13 @@
-//! Logs and traces: the subscriber, OpenTelemetry export, and the field names.
+//! Logs, metrics and traces: the subscriber, OpenTelemetry export, and the field names.
 //!
 //! Everything goes to standard error or to a collector; standard output belongs to results. Traces are a convenience:
 //! without a collector nothing fails and nothing waits. Item values and keys are never logged above `debug`.
 
+pub mod metrics;
+
 use tracing::Subscriber;
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -79,8 +82,20 @@ pub struct Guard {
 /// used is a warning.
 pub fn init(settings: &LogSettings, service_name: &'static str) -> Guard {
     let filter = filter(std::env::var("RUST_LOG").ok().as_deref(), settings.verbosity);
-    let registry = tracing_subscriber::registry().with(lines(settings).with_filter(filter));
-    start(registry, service_name)
+    start(subscriber(settings, filter, std::io::stderr), service_name)
+}
+
+/// The ordinary log, and the metrics beside it.
+fn subscriber<W>(
+    settings: &LogSettings,
+    filter: EnvFilter,
+    writer: W,
+) -> impl Subscriber + Send + Sync + for<'a> LookupSpan<'a> + use<W>
+where
+    W: for<'a> MakeWriter<'a> + Clone + Send + Sync + 'static,
+{
+    let lines = lines(settings, writer.clone()).with_filter(filter.and(metrics::others()));
+    tracing_subscriber::registry().with(lines).with(metrics::layer(writer))
 }
 
 #[cfg(feature = "otel")]
@@ -117,8 +132,11 @@ impl Drop for Guard {
     }
 }
 
-fn lines(settings: &LogSettings) -> Box<dyn Layer<Registry> + Send + Sync> {
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(settings.color);
+fn lines<W>(settings: &LogSettings, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(settings.color);
     match settings.format {
         LogFormat::Text => lines.with_target(settings.verbosity > 1).boxed(),
         LogFormat::Json => lines.json().with_current_span(true).with_span_list(false).with_ansi(false).boxed(),
@@ -205,6 +223,13 @@ mod otel {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use jiff::Timestamp;
+    use tracing::level_filters::LevelFilter;
+
+    use super::metrics::BackupMetrics;
     use super::*;
 
     #[test]
@@ -223,13 +248,72 @@ mod tests {
         assert!(directives(1).contains("shared=info") && directives(2).contains("worker=debug"));
     }
 
+    /// Collects what is written.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(settings: &LogSettings, filter: EnvFilter, log: impl FnOnce()) -> Vec<String> {
+        let written = Written::default();
+        let writer = {
+            let written = written.clone();
+            move || written.clone()
+        };
+        tracing::subscriber::with_default(subscriber(settings, filter, writer), log);
+        let bytes = written.0.lock().unwrap();
+        String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
+    }
+
     #[test]
     fn lines_come_in_both_forms() {
-        for format in [LogFormat::Text, LogFormat::Json] {
+        for (format, begins) in [(LogFormat::Text, "20"), (LogFormat::Json, "{")] {
             let settings = LogSettings { format, ..LogSettings::default() };
-            let quiet = EnvFilter::new("off");
-            let subscriber = tracing_subscriber::registry().with(lines(&settings).with_filter(quiet));
-            tracing::subscriber::with_default(subscriber, || tracing::info!("unseen"));
+            let lines = written(&settings, filter(None, 0), || {
+                tracing::info!("unseen");
+                tracing::warn!("seen");
+            });
+            assert!(matches!(&lines[..], [line] if line.starts_with(begins) && line.contains("seen")), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn metrics_go_out_once_and_raw_whatever_is_logged_and_how() {
+        let metrics = BackupMetrics { table_name: "orders".into(), bytes: 7, records: 3, errors: 0 };
+        let publish = || metrics::publish(&"Backups".parse().unwrap(), &metrics, Timestamp::UNIX_EPOCH);
+        for (verbosity, format, color) in (-1..=3)
+            .flat_map(|verbosity| [LogFormat::Text, LogFormat::Json].map(|format| (verbosity, format)))
+            .flat_map(|(verbosity, format)| [true, false].map(|color| (verbosity, format, color)))
+        {
+            let settings = LogSettings { format, verbosity, color };
+            for rust_log in [None, Some("off"), Some("trace"), Some("metrics=off")] {
+                let lines = written(&settings, filter(rust_log, verbosity), || {
+                    tracing::error_span!("around").in_scope(publish);
+                });
+
+                let [line] = &lines[..] else { panic!("{settings:?} {rust_log:?}: {lines:?}") };
+                let json: serde_json::Value = serde_json::from_str(line).unwrap();
+                assert_eq!((&json["BackupSize"], &json["TableName"]), (&7.into(), &"orders".into()), "{settings:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn metrics_do_not_make_the_log_look_at_more() {
+        for (verbosity, most) in [(-1, LevelFilter::ERROR), (0, LevelFilter::WARN), (2, LevelFilter::DEBUG)] {
+            let settings = LogSettings { verbosity, ..LogSettings::default() };
+            let subscriber = subscriber(&settings, filter(None, verbosity), std::io::sink);
+
+            assert_eq!(subscriber.max_level_hint(), Some(most), "{verbosity}");
         }
     }
 }
