@@ -8,8 +8,10 @@ pub mod objects;
 pub mod queue;
 pub mod stream;
 pub mod table;
+pub mod versions;
 
 pub use objects::objects;
 pub use queue::queue;
 pub use stream::stream;
 pub use table::table;
+pub use versions::versions;
