@@ -71,3 +71,29 @@ async fn s3_stores_keep_the_contract_below_a_prefix() {
 
     contract::objects(fresh).await;
 }
+
+#[tokio::test]
+async fn s3_stores_keep_the_contract_page_by_page() {
+    let fresh = async || {
+        let bucket = Bucket::create(MiniStack::shared()).await;
+        S3Store::new(bucket.client().clone(), bucket.name, "paged").paged(3)
+    };
+
+    contract::objects(fresh).await;
+}
+
+#[tokio::test]
+async fn versioned_s3_stores_keep_the_contract_of_versions_too() {
+    for (prefix, page) in [("", 1000), ("/below/a prefix/", 4)] {
+        let fresh = async || {
+            let bucket = Bucket::versioned(MiniStack::shared()).await;
+            if !prefix.is_empty() {
+                bucket.put("else/f/z", b"of nobody's concern").await;
+            }
+            S3Store::new(bucket.client().clone(), bucket.name, prefix).paged(page)
+        };
+
+        contract::objects(fresh).await;
+        contract::versions(fresh).await;
+    }
+}

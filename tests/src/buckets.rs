@@ -2,6 +2,7 @@
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Region};
+use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 
 use crate::ministack::{MiniStack, unique};
 use crate::process::{REGION, credentials};
@@ -29,6 +30,15 @@ impl Bucket {
         let name = unique("bucket");
         client.create_bucket().bucket(&name).send().await.expect("the bucket is created");
         Self { client, name }
+    }
+
+    /// Creates an empty bucket that keeps what is overwritten and deleted.
+    pub async fn versioned(server: &MiniStack) -> Self {
+        let bucket = Self::create(server).await;
+        let keeping = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+        let request = bucket.client.put_bucket_versioning().bucket(&bucket.name).versioning_configuration(keeping);
+        request.send().await.expect("the bucket keeps versions");
+        bucket
     }
 
     /// The URL of a prefix in it, as `--store` takes it.

@@ -10,17 +10,20 @@ use shared::domain::condition::{Condition, Write};
 use shared::domain::definition::TableDefinition;
 use shared::domain::encryption::Encryption;
 use shared::ports::failure::{Failure, FailureKind};
-use shared::ports::objects::{Listing, Object, ObjectStore, PutMode, Version};
+use shared::ports::objects::{KeptPage, ListPage, Listing, Object, ObjectStore, PutMode, Slice, Version};
 use shared::ports::table::{Batch, Description, GetRequest, Got, Page, ScanRequest, Table, WriteAnswer};
+use shared::ports::uploads::Upload;
 
 /// A call that is about to be made.
 #[derive(Clone, Debug)]
 pub enum Call {
     /// To table 0, the master, or table n + 1, slave n.
     Table(usize, Access),
-    /// An object is put under this key; told once before, and once after it was put.
+    /// An object is put under this key, or completed; told once before, and once after it was put.
     Put(When, String),
-    /// An object is read, or those below a prefix are listed.
+    /// Bytes are added to an object that is put bit by bit under this key.
+    Part(String),
+    /// An object, a part or a version of it is read, or those below a prefix are listed.
     Get(String),
 }
 
@@ -178,6 +181,68 @@ impl ObjectStore for WatchedStore {
     async fn list(&self, prefix: &str) -> Result<Listing, Failure> {
         self.watch.pass(Call::Get(prefix.to_owned())).await?;
         self.inner.list(prefix).await
+    }
+
+    async fn list_page(&self, prefix: &str, after: Option<&str>) -> Result<ListPage, Failure> {
+        self.watch.pass(Call::Get(prefix.to_owned())).await?;
+        self.inner.list_page(prefix, after).await
+    }
+
+    async fn list_versions(&self, prefix: &str, after: Option<&str>) -> Result<KeptPage, Failure> {
+        self.watch.pass(Call::Get(prefix.to_owned())).await?;
+        self.inner.list_versions(prefix, after).await
+    }
+
+    async fn get_version(&self, key: &str, id: &str) -> Result<Option<Object>, Failure> {
+        self.watch.pass(Call::Get(key.to_owned())).await?;
+        self.inner.get_version(key, id).await
+    }
+
+    async fn keeps_versions(&self) -> Result<bool, Failure> {
+        self.inner.keeps_versions().await
+    }
+
+    async fn slice(
+        &self,
+        key: &str,
+        from: u64,
+        most: u64,
+        content: Option<&Version>,
+    ) -> Result<Option<Slice>, Failure> {
+        self.watch.pass(Call::Get(key.to_owned())).await?;
+        self.inner.slice(key, from, most, content).await
+    }
+
+    async fn upload(&self, key: &str) -> Result<Box<dyn Upload + '_>, Failure> {
+        let inner = self.inner.upload(key).await?;
+        Ok(Box::new(WatchedUpload { inner, key: key.to_owned(), watch: self.watch.clone() }))
+    }
+}
+
+/// A watched upload.
+struct WatchedUpload<'a> {
+    inner: Box<dyn Upload + 'a>,
+    key: String,
+    watch: Watch,
+}
+
+#[async_trait]
+impl Upload for WatchedUpload<'_> {
+    async fn write(&mut self, bytes: bytes::Bytes) -> Result<(), Failure> {
+        self.watch.pass(Call::Part(self.key.clone())).await?;
+        self.inner.write(bytes).await
+    }
+
+    async fn complete(self: Box<Self>) -> Result<Version, Failure> {
+        let Self { inner, key, watch } = *self;
+        watch.pass(Call::Put(When::Before, key.clone())).await?;
+        let version = inner.complete().await?;
+        watch.pass(Call::Put(When::After, key)).await?;
+        Ok(version)
+    }
+
+    async fn abort(self: Box<Self>) -> Result<(), Failure> {
+        self.inner.abort().await
     }
 }
 

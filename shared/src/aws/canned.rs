@@ -35,6 +35,8 @@ impl Answer {
 pub(super) struct Canned {
     answers: Arc<Mutex<VecDeque<Answer>>>,
     sent: Arc<Mutex<Vec<String>>>,
+    uris: Arc<Mutex<Vec<String>>>,
+    lengths: Arc<Mutex<Vec<usize>>>,
     headers: Arc<Mutex<Vec<BTreeMap<String, String>>>>,
 }
 
@@ -46,6 +48,16 @@ impl Canned {
     /// The bodies of the requests, in order.
     pub(super) fn sent(&self) -> Vec<String> {
         self.sent.lock().unwrap().clone()
+    }
+
+    /// The methods and URIs of the requests, in order (`GET http://…`).
+    pub(super) fn sent_uris(&self) -> Vec<String> {
+        self.uris.lock().unwrap().clone()
+    }
+
+    /// How many bytes the bodies of the requests have, in order.
+    pub(super) fn sent_lengths(&self) -> Vec<usize> {
+        self.lengths.lock().unwrap().clone()
     }
 
     /// One header of the requests, in order.
@@ -112,7 +124,9 @@ impl Canned {
 impl HttpConnector for Canned {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let body = request.body().bytes().unwrap_or_default();
+        self.lengths.lock().unwrap().push(body.len());
         self.sent.lock().unwrap().push(String::from_utf8_lossy(body).into_owned());
+        self.uris.lock().unwrap().push(format!("{} {}", request.method(), request.uri()));
         let headers = request.headers().iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         self.headers.lock().unwrap().push(headers);
         let Some(answer) = self.answers.lock().unwrap().pop_front() else {

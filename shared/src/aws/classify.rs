@@ -21,8 +21,8 @@ where
     E: ProvideErrorMetadata + Error + 'static,
 {
     let (kind, message) = match error {
-        // A broken body may come as an error without a code.
-        SdkError::ServiceError(context) if context.raw().status().is_success() => {
+        // A broken body may come as an error without a code; S3 has answers that are errors though they began well.
+        SdkError::ServiceError(context) if context.raw().status().is_success() && context.err().code().is_none() => {
             (FailureKind::Unavailable, "the answer could not be read".to_owned())
         }
         SdkError::ServiceError(context) => {

@@ -49,7 +49,7 @@ const TABLE_TIMEOUT: Duration = Duration::from_secs(30);
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// Time for one try of an S3 or STS call.
-const STORE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const STORE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Names us in the trails of accounts whose roles are assumed.
 const SESSION_NAME: &str = "dynamend";
@@ -420,7 +420,7 @@ fn invalid(operation: &'static str, resource: String, message: &str) -> Failure 
     Failure { kind: FailureKind::Invalid, operation, resource, message: message.to_owned() }
 }
 
-fn timeouts(attempt: Duration) -> TimeoutConfig {
+pub(super) fn timeouts(attempt: Duration) -> TimeoutConfig {
     TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(attempt).build()
 }
 

@@ -1,31 +1,41 @@
 //! A folder of an S3 bucket as object store: conditional writes by ETag, and the bucket's own clock.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod clock;
+mod listing;
+mod slices;
+mod upload;
+mod versions;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
-use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_s3::error::BoxError;
-use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat};
+use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ServerSideEncryption;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use bytes::Bytes;
-use jiff::Timestamp;
 
+use self::clock::{StoreClock, timestamp};
+use self::upload::S3Upload;
 use super::classify;
 use crate::domain::encryption::Encryption;
 use crate::ports::failure::{Failure, FailureKind};
-use crate::ports::objects::{Listed, Listing, Object, ObjectStore, PutMode, Version};
+use crate::ports::objects::{KeptPage, ListPage, Listing, Object, ObjectStore, PutMode, Slice, Version};
+use crate::ports::uploads::Upload;
 
 /// Waits between tries of a put that met another one in flight; the service asks to try again (409).
 ///
 /// Source: Amazon S3 User Guide, "Conditional writes", `409 Conflict`.
 const CONFLICT_WAITS: [Duration; 4] =
     [Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(400)];
+
+/// Keys, or versions, that one request lists at most.
+///
+/// Source: Amazon S3 API Reference, "ListObjectsV2" and "ListObjectVersions", `max-keys`.
+const MAX_KEYS: i32 = 1000;
 
 /// The objects of a bucket whose keys begin with a prefix.
 #[derive(Clone, Debug)]
@@ -36,6 +46,8 @@ pub struct S3Store {
     prefix: String,
     /// Without it, as the bucket does by default.
     encryption: Option<Encryption>,
+    /// Keys, or versions, on a page.
+    page: i32,
 }
 
 impl S3Store {
@@ -44,7 +56,14 @@ impl S3Store {
     pub fn new(client: Client, bucket: impl Into<String>, prefix: &str) -> Self {
         let prefix = prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Self { client, bucket: bucket.into(), prefix, encryption: None }
+        Self { client, bucket: bucket.into(), prefix, encryption: None, page: MAX_KEYS }
+    }
+
+    /// The same, with pages of so many keys or versions: a contract that is held with few objects meets many pages.
+    #[cfg(any(test, feature = "contract-tests"))]
+    #[must_use]
+    pub fn paged(self, page: i32) -> Self {
+        Self { page, ..self }
     }
 
     fn object_key(&self, key: &str) -> String {
@@ -67,14 +86,16 @@ impl S3Store {
         failure
     }
 
+    /// What a request that makes an object says of its encryption.
+    fn asked_encryption(&self) -> (Option<ServerSideEncryption>, Option<String>) {
+        let kind = self.encryption.as_ref().map(|encryption| ServerSideEncryption::from(encryption.name()));
+        (kind, self.encryption.as_ref().and_then(Encryption::key_id).map(str::to_owned))
+    }
+
     async fn try_put(&self, key: &str, body: Bytes, mode: &PutMode) -> Result<Version, PutError> {
         let request = self.client.put_object().bucket(&self.bucket).key(self.object_key(key));
-        let request = match &self.encryption {
-            Some(encryption) => request
-                .server_side_encryption(ServerSideEncryption::from(encryption.name()))
-                .set_ssekms_key_id(encryption.key_id().map(str::to_owned)),
-            None => request,
-        };
+        let (kind, key_id) = self.asked_encryption();
+        let request = request.set_server_side_encryption(kind).set_ssekms_key_id(key_id);
         let request = match mode {
             PutMode::Create => request.if_none_match("*"),
             PutMode::ReplaceIf(Version(etag)) => request.if_match(etag),
@@ -97,6 +118,30 @@ impl S3Store {
             }
             _ => PutError::Final(failure),
         })
+    }
+
+    /// Reads an object, or one version of it.
+    async fn read(&self, key: &str, version: Option<&str>) -> Result<Option<Object>, Failure> {
+        let clock = StoreClock::default();
+        let request = self.client.get_object().bucket(&self.bucket).key(self.object_key(key));
+        let request = request.set_version_id(version.map(str::to_owned));
+        let answer = match request.customize().interceptor(clock.clone()).send().await {
+            Ok(answer) => answer,
+            Err(error) if code(&error) == Some("NoSuchKey") => return Ok(None),
+            // Of what is listed, versions that were removed since, and deletions, are nothing to read.
+            Err(error) if version.is_some() && matches!(code(&error), Some("NoSuchVersion" | "MethodNotAllowed")) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(self.failed("GetObject", key, &error)),
+        };
+        let unavailable = |message: &str| self.failure("GetObject", key, FailureKind::Unavailable, message);
+        let read_at = clock.time().ok_or_else(|| unavailable("the answer has no readable Date header"))?;
+        let modified = answer.last_modified.as_ref().and_then(timestamp);
+        let modified = modified.ok_or_else(|| unavailable("the answer has no readable Last-Modified header"))?;
+        let version = answer.e_tag.map(Version).ok_or_else(|| self.no_etag("GetObject", key))?;
+        let body = answer.body.collect().await;
+        let body = body.map_err(|_| unavailable("the answer broke off before its end"))?.into_bytes();
+        Ok(Some(Object { body, version, modified, read_at }))
     }
 
     fn no_etag(&self, operation: &'static str, key: &str) -> Failure {
@@ -124,21 +169,7 @@ impl ObjectStore for S3Store {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Object>, Failure> {
-        let clock = StoreClock::default();
-        let request = self.client.get_object().bucket(&self.bucket).key(self.object_key(key));
-        let answer = match request.customize().interceptor(clock.clone()).send().await {
-            Ok(answer) => answer,
-            Err(error) if code(&error) == Some("NoSuchKey") => return Ok(None),
-            Err(error) => return Err(self.failed("GetObject", key, &error)),
-        };
-        let unavailable = |message: &str| self.failure("GetObject", key, FailureKind::Unavailable, message);
-        let read_at = clock.time().ok_or_else(|| unavailable("the answer has no readable Date header"))?;
-        let modified = answer.last_modified.as_ref().and_then(timestamp);
-        let modified = modified.ok_or_else(|| unavailable("the answer has no readable Last-Modified header"))?;
-        let version = answer.e_tag.map(Version).ok_or_else(|| self.no_etag("GetObject", key))?;
-        let body = answer.body.collect().await;
-        let body = body.map_err(|_| unavailable("the answer broke off before its end"))?.into_bytes();
-        Ok(Some(Object { body, version, modified, read_at }))
+        self.read(key, None).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), Failure> {
@@ -154,45 +185,41 @@ impl ObjectStore for S3Store {
     }
 
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, Failure> {
-        let full = self.object_key(prefix);
-        let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(&full).delimiter("/");
-        let mut pages = request.into_paginator().send();
-        let mut folders = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| self.failed("ListObjectsV2", prefix, &error))?;
-            let found = page.common_prefixes().iter().filter_map(|found| found.prefix());
-            let names = found.filter_map(|found| found.strip_prefix(&full)).map(|name| name.trim_end_matches('/'));
-            folders.extend(names.filter(|name| !name.is_empty()).map(str::to_owned));
-        }
-        folders.sort_unstable();
-        Ok(folders)
+        self.list_folders(prefix).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Listing, Failure> {
-        let unavailable =
-            |message: &str| self.failure("ListObjectsV2", prefix, FailureKind::Unavailable, message.to_owned());
-        let full = self.object_key(prefix);
-        let (mut objects, mut after) = (Vec::new(), None);
-        loop {
-            let clock = StoreClock::default();
-            let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(&full);
-            let request = request.set_continuation_token(after).customize().interceptor(clock.clone());
-            let page = request.send().await.map_err(|error| self.failed("ListObjectsV2", prefix, &error))?;
-            for object in page.contents() {
-                let key = object.key().and_then(|key| key.strip_prefix(&self.prefix));
-                let modified = object.last_modified().and_then(timestamp);
-                let (Some(key), Some(modified)) = (key, modified) else {
-                    return Err(unavailable("the answer lists an object without a key or a time"));
-                };
-                objects.push(Listed { key: key.to_owned(), modified });
-            }
-            after = page.next_continuation_token.filter(|_| page.is_truncated == Some(true));
-            if after.is_none() {
-                let read_at = clock.time().ok_or_else(|| unavailable("the answer has no readable Date header"))?;
-                objects.sort_unstable_by(|one, other| one.key.cmp(&other.key));
-                return Ok(Listing { objects, read_at });
-            }
-        }
+        self.list_all(prefix).await
+    }
+
+    async fn list_page(&self, prefix: &str, after: Option<&str>) -> Result<ListPage, Failure> {
+        self.page_of_objects(prefix, after).await
+    }
+
+    async fn list_versions(&self, prefix: &str, after: Option<&str>) -> Result<KeptPage, Failure> {
+        self.page_of_versions(prefix, after).await
+    }
+
+    async fn get_version(&self, key: &str, id: &str) -> Result<Option<Object>, Failure> {
+        self.read(key, Some(id)).await
+    }
+
+    async fn keeps_versions(&self) -> Result<bool, Failure> {
+        self.is_versioned().await
+    }
+
+    async fn slice(
+        &self,
+        key: &str,
+        from: u64,
+        most: u64,
+        content: Option<&Version>,
+    ) -> Result<Option<Slice>, Failure> {
+        self.slice_of(key, from, most, content).await
+    }
+
+    async fn upload(&self, key: &str) -> Result<Box<dyn Upload + '_>, Failure> {
+        Ok(Box::new(S3Upload::new(self, key)))
     }
 }
 
@@ -202,40 +229,6 @@ enum PutError {
     MetAnother(Failure),
     /// The next try would end the same way.
     Final(Failure),
-}
-
-/// Reads the store's clock off an answer.
-#[derive(Clone, Debug, Default)]
-struct StoreClock {
-    date: Arc<Mutex<Option<String>>>,
-}
-
-impl StoreClock {
-    fn time(&self) -> Option<Timestamp> {
-        let date = self.date.lock().unwrap_or_else(PoisonError::into_inner);
-        timestamp(&DateTime::from_str(date.as_deref()?, DateTimeFormat::HttpDate).ok()?)
-    }
-}
-
-impl Intercept for StoreClock {
-    fn name(&self) -> &'static str {
-        "StoreClock"
-    }
-
-    fn read_after_transmit(
-        &self,
-        context: &BeforeDeserializationInterceptorContextRef<'_>,
-        _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let date = context.response().headers().get("date").map(str::to_owned);
-        *self.date.lock().unwrap_or_else(PoisonError::into_inner) = date;
-        Ok(())
-    }
-}
-
-fn timestamp(time: &DateTime) -> Option<Timestamp> {
-    Timestamp::new(time.secs(), i32::try_from(time.subsec_nanos()).ok()?).ok()
 }
 
 fn code<E: ProvideErrorMetadata>(error: &SdkError<E, Response>) -> Option<&str> {

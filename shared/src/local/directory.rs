@@ -3,9 +3,14 @@
 //! A put writes a hidden file beside its target, syncs it, renames it over the target and syncs the folder, so that a
 //! reader, who takes no lock, finds the old object or the new one. Puts and deletes of a key exclude each other, also
 //! between processes, through a locked file under `.locks`; the kernel lets go of it when its holder dies. A crash
-//! leaves at most one hidden file per key, which the next put of that key overwrites.
+//! leaves at most one hidden file per key, which the next put of that key overwrites, and one per upload, which the
+//! next upload of that key takes over.
 //!
 //! Unlike in S3, `a` and `a/b` cannot both be objects, and no part of a key begins with a dot.
+
+mod listing;
+mod slices;
+mod upload;
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -18,7 +23,8 @@ use url::Url;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::ports::failure::{Failure, FailureKind};
-use crate::ports::objects::{Listed, Listing, Object, ObjectStore, PutMode, Version};
+use crate::ports::objects::{ListPage, Listing, Object, ObjectStore, PutMode, Slice, Version};
+use crate::ports::uploads::Upload;
 
 /// Where the lock files are, below the root.
 const LOCKS: &str = ".locks";
@@ -99,7 +105,7 @@ impl ObjectStore for DirectoryStore {
 
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, Failure> {
         blocking(self.folder(prefix)?, |folder| {
-            folders_with_objects(&folder.path).map_err(folder.call.failed(&folder.path))
+            listing::folders_with_objects(&folder.path).map_err(folder.call.failed(&folder.path))
         })
         .await
     }
@@ -107,12 +113,33 @@ impl ObjectStore for DirectoryStore {
     async fn list(&self, prefix: &str) -> Result<Listing, Failure> {
         let below = prefix.to_owned();
         blocking(self.folder(prefix)?, move |folder| {
-            let mut objects = Vec::new();
-            add_objects(&folder.path, &below, &mut objects).map_err(folder.call.failed(&folder.path))?;
-            objects.sort_unstable_by(|one, other| one.key.cmp(&other.key));
-            Ok(Listing { objects, read_at: Timestamp::now() })
+            let objects = listing::objects(&folder.path, &below, None, usize::MAX);
+            Ok(Listing { objects: objects.map_err(folder.call.failed(&folder.path))?, read_at: Timestamp::now() })
         })
         .await
+    }
+
+    async fn list_page(&self, prefix: &str, after: Option<&str>) -> Result<ListPage, Failure> {
+        let (below, after) = (prefix.to_owned(), after.map(str::to_owned));
+        blocking(self.folder(prefix)?, move |folder| {
+            listing::page(&folder.path, &below, after.as_deref()).map_err(folder.call.failed(&folder.path))
+        })
+        .await
+    }
+
+    async fn slice(
+        &self,
+        key: &str,
+        from: u64,
+        most: u64,
+        content: Option<&Version>,
+    ) -> Result<Option<Slice>, Failure> {
+        let content = content.cloned();
+        blocking(self.file("Get", key)?, move |file| file.slice(from, most, content.as_ref())).await
+    }
+
+    async fn upload(&self, key: &str) -> Result<Box<dyn Upload + '_>, Failure> {
+        Ok(Box::new(blocking(self.file("Put", key)?, upload::begin).await?))
     }
 }
 
@@ -137,6 +164,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// One call on one object: where its file is, and how a failure is told.
+#[derive(Clone)]
 struct ObjectFile {
     call: Call,
     path: PathBuf,
@@ -157,7 +185,7 @@ impl ObjectFile {
         })?;
         fs::rename(&beside, &self.path).map_err(self.call.failed(&self.path))?;
         sync_folder(folder).map_err(self.call.failed(folder))?;
-        Ok(version_of(body))
+        Ok(version_of(xxh3_128(body)))
     }
 
     fn get(&self) -> Result<Option<Object>, Failure> {
@@ -171,7 +199,7 @@ impl ObjectFile {
         io::Read::read_to_end(&mut file, &mut body).map_err(&failed)?;
         let modified = about.modified().map_err(&failed)?;
         let modified = Timestamp::try_from(modified).map_err(io::Error::other).map_err(&failed)?;
-        let version = version_of(&body);
+        let version = version_of(xxh3_128(&body));
         Ok(Some(Object { body: body.into(), version, modified, read_at: Timestamp::now() }))
     }
 
@@ -246,8 +274,16 @@ impl Call {
     }
 }
 
-fn version_of(body: &[u8]) -> Version {
-    Version(format!("{:032x}", xxh3_128(body)))
+fn version_of(digest: u128) -> Version {
+    Version(format!("{digest:032x}"))
+}
+
+/// Tells a file from another one that is where it was. Elsewhere the number is not to be had.
+fn number(about: &fs::Metadata) -> u64 {
+    #[cfg(unix)]
+    return std::os::unix::fs::MetadataExt::ino(about);
+    #[cfg(not(unix))]
+    return u64::from(about.is_dir());
 }
 
 /// Takes "there is no such file", also because a file is where a folder would be, as an answer.
@@ -288,51 +324,6 @@ fn make_folder(path: &Path) -> io::Result<()> {
 fn sync_folder(path: &Path) -> io::Result<()> {
     // Elsewhere a folder cannot be opened as a file.
     if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
-}
-
-/// The folders in a folder. As in S3, one without any object in it does not exist.
-fn folders_with_objects(path: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in found(fs::read_dir(path))?.into_iter().flatten() {
-        let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        if !name.starts_with('.') && entry.file_type()?.is_dir() && holds_object(&entry.path())? {
-            names.push(name);
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
-}
-
-/// Adds the objects in a folder and in those below it. What is deleted meanwhile may show or not.
-fn add_objects(folder: &Path, prefix: &str, objects: &mut Vec<Listed>) -> io::Result<()> {
-    for entry in found(fs::read_dir(folder))?.into_iter().flatten() {
-        let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        if name.starts_with('.') {
-            continue;
-        }
-        let key = format!("{prefix}{name}");
-        let Some(about) = found(entry.metadata())? else { continue };
-        if about.is_dir() {
-            add_objects(&entry.path(), &format!("{key}/"), objects)?;
-        } else {
-            let modified = Timestamp::try_from(about.modified()?).map_err(io::Error::other)?;
-            objects.push(Listed { key, modified });
-        }
-    }
-    Ok(())
-}
-
-fn holds_object(folder: &Path) -> io::Result<bool> {
-    for entry in found(fs::read_dir(folder))?.into_iter().flatten() {
-        let entry = entry?;
-        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        if !is_hidden && (!entry.file_type()?.is_dir() || holds_object(&entry.path())?) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! An object store in memory, for tests, whose clock is tokio's: it stands still with it, and can be put forward.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,20 +11,38 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use crate::ports::failure::{Failure, FailureKind};
-use crate::ports::objects::{Listed, Listing, Object, ObjectStore, PutMode, Version};
+use crate::ports::objects::{
+    Kept, KeptKind, KeptPage, ListPage, Listed, Listing, More, NO_VERSION, Object, ObjectStore, PutMode, Version,
+};
+
+/// Objects, or versions, on a page: few, so that tests meet many pages.
+const PAGE: usize = 10;
+
+/// Between a key and a version's id in a place.
+const PLACE: char = '\0';
 
 /// A store that lives as long as this value.
 #[derive(Debug)]
 pub struct MemoryStore {
     bucket: String,
     opened: (Timestamp, Instant),
+    keeping: Keeping,
     // Held for the length of one request, which makes each of them atomic.
     state: Mutex<State>,
+}
+
+/// What becomes of objects that are overwritten or deleted.
+#[derive(Clone, Copy, Debug)]
+enum Keeping {
+    Nothing,
+    Versions,
 }
 
 #[derive(Debug, Default)]
 struct State {
     objects: BTreeMap<String, Stored>,
+    /// All versions, from the oldest to the newest, where they are kept.
+    kept: BTreeMap<String, Vec<Past>>,
     /// Puts so far; the number of a put is the version it makes.
     puts: u64,
     /// How far the clock was put forward.
@@ -37,11 +56,30 @@ struct Stored {
     modified: Timestamp,
 }
 
+/// A version of an object, or its deletion.
+#[derive(Clone, Debug)]
+struct Past {
+    id: String,
+    modified: Timestamp,
+    stored: Option<Stored>,
+}
+
 impl MemoryStore {
     /// An empty store; its URLs begin with `s3://` and this name.
     #[must_use]
     pub fn new(bucket: &str) -> Self {
-        Self { bucket: bucket.to_owned(), opened: (Timestamp::now(), Instant::now()), state: Mutex::default() }
+        Self {
+            bucket: bucket.to_owned(),
+            opened: (Timestamp::now(), Instant::now()),
+            keeping: Keeping::Nothing,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The same, keeping what is overwritten and deleted, as a versioned bucket does.
+    #[must_use]
+    pub fn versioned(bucket: &str) -> Self {
+        Self { keeping: Keeping::Versions, ..Self::new(bucket) }
     }
 
     /// Puts the store's clock forward, and nobody else's.
@@ -64,7 +102,7 @@ impl MemoryStore {
     /// Puts an object as another program would; no port call.
     pub fn write(&self, key: &str, body: impl Into<Bytes>) {
         let now = self.now();
-        self.state().insert(key, body.into(), now);
+        self.state().insert(key, body.into(), now, self.keeping);
     }
 
     /// Reads an object as another program would; no port call.
@@ -86,11 +124,20 @@ impl MemoryStore {
 }
 
 impl State {
-    fn insert(&mut self, key: &str, body: Bytes, modified: Timestamp) -> Version {
+    fn insert(&mut self, key: &str, body: Bytes, modified: Timestamp, keeping: Keeping) -> Version {
         self.puts += 1;
         let version = Version(self.puts.to_string());
-        self.objects.insert(key.to_owned(), Stored { body, version: version.clone(), modified });
+        let stored = Stored { body, version: version.clone(), modified };
+        self.keep(key, modified, Some(&stored), keeping);
+        self.objects.insert(key.to_owned(), stored);
         version
+    }
+
+    fn keep(&mut self, key: &str, modified: Timestamp, stored: Option<&Stored>, keeping: Keeping) {
+        if let Keeping::Versions = keeping {
+            let past = Past { id: format!("v{}", self.puts), modified, stored: stored.cloned() };
+            self.kept.entry(key.to_owned()).or_default().push(past);
+        }
     }
 }
 
@@ -117,7 +164,7 @@ impl ObjectStore for MemoryStore {
                 message: "the condition does not hold".to_owned(),
             });
         }
-        Ok(state.insert(key, body, now))
+        Ok(state.insert(key, body, now, self.keeping))
     }
 
     async fn get(&self, key: &str) -> Result<Option<Object>, Failure> {
@@ -127,9 +174,12 @@ impl ObjectStore for MemoryStore {
     }
 
     async fn delete(&self, key: &str) -> Result<(), Failure> {
+        let now = self.now();
         let mut state = self.state();
-        if state.objects.remove(key).is_some() {
+        // A versioned bucket marks what was never there, too.
+        if state.objects.remove(key).is_some() || matches!(self.keeping, Keeping::Versions) {
             state.puts += 1;
+            state.keep(key, now, None, self.keeping);
         }
         Ok(())
     }
@@ -148,6 +198,76 @@ impl ObjectStore for MemoryStore {
         let objects = below.map(|(key, stored)| Listed { key: key.clone(), modified: stored.modified }).collect();
         Ok(Listing { objects, read_at })
     }
+
+    async fn list_page(&self, prefix: &str, after: Option<&str>) -> Result<ListPage, Failure> {
+        let state = self.state();
+        let mut behind = state.objects.range::<str, _>(behind(prefix, after)).take_while(|it| it.0.starts_with(prefix));
+        let listed = |(key, stored): (&String, &Stored)| Listed { key: key.clone(), modified: stored.modified };
+        let objects: Vec<Listed> = behind.by_ref().take(PAGE).map(listed).collect();
+        let more = match (behind.next(), objects.last()) {
+            (Some(_), Some(last)) => More::After(last.key.clone()),
+            _ => More::No,
+        };
+        Ok(ListPage { objects, more })
+    }
+
+    async fn list_versions(&self, prefix: &str, after: Option<&str>) -> Result<KeptPage, Failure> {
+        if let Keeping::Nothing = self.keeping {
+            let ListPage { objects, more } = self.list_page(prefix, after).await?;
+            let only =
+                |Listed { key, modified }| Kept { key, id: NO_VERSION.to_owned(), modified, what: KeptKind::Content };
+            return Ok(KeptPage { versions: objects.into_iter().map(only).collect(), more });
+        }
+        let state = self.state();
+        let place = after.and_then(|after| after.split_once(PLACE));
+        // Within a key, the page goes on behind the version that the place names.
+        let rest = place.and_then(|(key, id)| {
+            let past = state.kept.get(key)?;
+            Some((key, past.iter().rev().skip_while(move |past| past.id != id).skip(1)))
+        });
+        let rest = rest.into_iter().flat_map(|(key, past)| past.map(move |past| (key, past)));
+        let others = state.kept.range::<str, _>(behind(prefix, place.map_or(after, |(key, _)| Some(key))));
+        let others = others.take_while(|(key, _)| key.starts_with(prefix));
+        let others = others.flat_map(|(key, past)| past.iter().rev().map(move |past| (key.as_str(), past)));
+        let mut behind = rest.chain(others);
+        let versions: Vec<Kept> = behind.by_ref().take(PAGE).map(|(key, past)| past.kept(key)).collect();
+        let more = match (behind.next(), versions.last()) {
+            (Some(_), Some(last)) => More::After(format!("{}{PLACE}{}", last.key, last.id)),
+            _ => More::No,
+        };
+        Ok(KeptPage { versions, more })
+    }
+
+    async fn get_version(&self, key: &str, id: &str) -> Result<Option<Object>, Failure> {
+        if id == NO_VERSION {
+            return if self.keeps_versions().await? { Ok(None) } else { self.get(key).await };
+        }
+        let read_at = self.now();
+        let state = self.state();
+        let past = state.kept.get(key).and_then(|past| past.iter().find(|past| past.id == id));
+        let stored = past.and_then(|past| past.stored.clone());
+        Ok(stored.map(|Stored { body, version, modified }| Object { body, version, modified, read_at }))
+    }
+
+    async fn keeps_versions(&self) -> Result<bool, Failure> {
+        Ok(matches!(self.keeping, Keeping::Versions))
+    }
+}
+
+impl Past {
+    fn kept(&self, key: &str) -> Kept {
+        let what = if self.stored.is_some() { KeptKind::Content } else { KeptKind::Deletion };
+        Kept { key: key.to_owned(), id: self.id.clone(), modified: self.modified, what }
+    }
+}
+
+/// From a prefix on, or from behind a key.
+fn behind<'a>(prefix: &'a str, after: Option<&'a str>) -> (Bound<&'a str>, Bound<&'a str>) {
+    let from = match after {
+        Some(after) if after >= prefix => Bound::Excluded(after),
+        _ => Bound::Included(prefix),
+    };
+    (from, Bound::Unbounded)
 }
 
 #[cfg(test)]
@@ -158,6 +278,14 @@ mod tests {
     #[tokio::test]
     async fn it_keeps_the_contract_of_a_store() {
         contract::objects(async || MemoryStore::new("memory")).await;
+    }
+
+    #[tokio::test]
+    async fn with_versions_it_keeps_their_contract_too() {
+        let fresh = async || MemoryStore::versioned("memory");
+
+        contract::objects(fresh).await;
+        contract::versions(fresh).await;
     }
 
     #[tokio::test(start_paused = true)]

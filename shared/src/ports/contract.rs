@@ -9,9 +9,11 @@ pub mod objects;
 pub mod queue;
 pub mod stream;
 pub mod table;
+pub mod versions;
 
 pub use definition::definition;
 pub use objects::objects;
 pub use queue::queue;
 pub use stream::stream;
 pub use table::table;
+pub use versions::versions;

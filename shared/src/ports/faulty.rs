@@ -4,6 +4,7 @@
 //! seed and the number of the call alone, so a test that fails does so again. Everything it injects is something the
 //! ports' contracts allow: no code may break by it.
 
+mod objects;
 mod stream;
 
 use std::future::{Future, pending};
@@ -11,19 +12,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{Failure, FailureKind};
-use super::objects::{Listing, Object, ObjectStore, PutMode, Version};
 use super::queue::{Delivery, Unsent, WorkQueue};
 use super::table::{Batch, Description, GetRequest, Got, Page, ScanRequest, Table, WriteAnswer};
 use crate::domain::condition::{Condition, Write};
 use crate::domain::definition::TableDefinition;
-use crate::domain::encryption::Encryption;
 
+pub use objects::FaultyStore;
 pub use stream::FaultyStream;
 
 /// Mixed into the seed with the number of a call, so that neighbouring calls have nothing in common.
@@ -223,12 +222,6 @@ pub struct FaultyQueue {
     plan: FaultPlan,
 }
 
-/// A store at which things go wrong.
-pub struct FaultyStore {
-    inner: Arc<dyn ObjectStore>,
-    plan: FaultPlan,
-}
-
 impl FaultyTable {
     /// Puts the plan around a table.
     #[must_use]
@@ -241,14 +234,6 @@ impl FaultyQueue {
     /// Puts the plan around a queue.
     #[must_use]
     pub fn new(inner: Arc<dyn WorkQueue>, plan: FaultPlan) -> Self {
-        Self { inner, plan }
-    }
-}
-
-impl FaultyStore {
-    /// Puts the plan around a store.
-    #[must_use]
-    pub fn new(inner: Arc<dyn ObjectStore>, plan: FaultPlan) -> Self {
         Self { inner, plan }
     }
 }
@@ -366,42 +351,6 @@ impl WorkQueue for FaultyQueue {
     }
 }
 
-#[async_trait]
-impl ObjectStore for FaultyStore {
-    fn url(&self, key: &str) -> String {
-        self.inner.url(key)
-    }
-
-    async fn put(&self, key: &str, body: Bytes, mode: PutMode) -> Result<Version, Failure> {
-        let call = self.plan.begin("PutObject").await;
-        self.plan.end(call, self.inner.put(key, body, mode)).await
-    }
-
-    async fn get(&self, key: &str) -> Result<Option<Object>, Failure> {
-        let call = self.plan.begin("GetObject").await;
-        self.plan.end(call, self.inner.get(key)).await
-    }
-
-    async fn delete(&self, key: &str) -> Result<(), Failure> {
-        let call = self.plan.begin("DeleteObject").await;
-        self.plan.end(call, self.inner.delete(key)).await
-    }
-
-    fn encrypting(&self, encryption: &Encryption) -> Result<Arc<dyn ObjectStore>, Failure> {
-        Ok(Arc::new(Self { inner: self.inner.encrypting(encryption)?, plan: self.plan.clone() }))
-    }
-
-    async fn folders(&self, prefix: &str) -> Result<Vec<String>, Failure> {
-        let call = self.plan.begin("ListObjectsV2").await;
-        self.plan.end(call, self.inner.folders(prefix)).await
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Listing, Failure> {
-        let call = self.plan.begin("ListObjectsV2").await;
-        self.plan.end(call, self.inner.list(prefix)).await
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -409,7 +358,6 @@ mod tests {
     use crate::domain::key::Key;
     use crate::domain::number::Number;
     use crate::domain::value::{Item, Value};
-    use crate::local::directory::DirectoryStore;
     use crate::local::queue::LocalQueue;
     use crate::local::table::MemoryTable;
     use crate::ports::contract;
@@ -447,17 +395,6 @@ mod tests {
         let fresh = async || FaultyQueue::new(Arc::new(LocalQueue::new(5)), FaultPlan::new(1));
 
         contract::queue(fresh, tokio::time::advance).await;
-    }
-
-    #[tokio::test]
-    async fn an_empty_plan_leaves_a_store_as_it_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let fresh = async || {
-            let root = tempfile::tempdir_in(&folder).unwrap().keep();
-            FaultyStore::new(Arc::new(DirectoryStore::open(root).unwrap()), FaultPlan::new(1))
-        };
-
-        contract::objects(fresh).await;
     }
 
     #[tokio::test]

@@ -228,7 +228,7 @@ fn counting(accesses: &Arc<AtomicU32>, looks: &Arc<AtomicU32>) -> Worker {
             Call::Get(key) if key.ends_with("checkpoint.json") => {
                 looks.fetch_add(1, Ordering::SeqCst);
             }
-            Call::Table(_, Access::Describe | Access::Create) | Call::Put(..) | Call::Get(_) => {}
+            Call::Table(_, Access::Describe | Access::Create) | Call::Put(..) | Call::Part(_) | Call::Get(_) => {}
         }
         None
     });

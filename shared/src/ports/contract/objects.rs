@@ -1,6 +1,9 @@
 //! The contract of [`ObjectStore`].
 #![expect(clippy::unwrap_used, reason = "a clause fails by panicking, as a test does")]
 
+pub mod pages;
+pub mod uploads;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,6 +37,8 @@ pub async fn objects<T: ObjectStore>(fresh: impl AsyncFn() -> T) {
     an_object_is_read_after_it_was_put(&fresh().await).await;
     urls_end_in_the_key(&fresh().await).await;
     a_store_encrypts_or_says_that_it_cannot(&fresh().await).await;
+    uploads::all(&fresh).await;
+    pages::all(&fresh).await;
 }
 
 /// The encrypting store has the same objects; one that cannot encrypt says so before anything is put.
