@@ -1,11 +1,14 @@
 //! `record`: single records by the real programs, where the originals of these commands are wrong and elsewhere.
 
+use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use serde_json::{Value as Json, json};
 use shared::domain::item_object::Naming;
 use shared::domain::json::item_from_json;
 use shared::domain::key::{Key, KeyAttribute, KeySchema, KeyType};
 use shared::domain::value::Item;
+use tests::buckets::Bucket;
 use tests::generate::schema;
+use tests::ministack::MiniStack;
 use tests::process::Finished;
 
 use crate::stage::{MASTER, SLAVE, Stage, document};
@@ -255,4 +258,72 @@ async fn a_record_is_kept_as_one_object_and_held_against_it() {
     assert_eq!((gone.code, gone.stdout.starts_with("deleted  ")), (Some(0), true), "{}", gone.stderr);
     assert!(!own.exists());
     assert_eq!(diff().code, Some(0));
+}
+
+/// A stage whose programs find S3 as well, and a bucket there that keeps versions.
+async fn versioned(schema: &KeySchema, master: &[Json]) -> (Stage, Bucket) {
+    let services = MiniStack::shared();
+    let mut stage = stage(schema, master, &[]).await;
+    stage.programs =
+        crate::stage::programs().with_dynamodb(&stage.server.endpoint()).with_services(&services.endpoint());
+    let bucket = Bucket::create(services).await;
+    let enabled = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+    let request = bucket.client().put_bucket_versioning().bucket(&bucket.name).versioning_configuration(enabled);
+    request.send().await.expect("the bucket keeps versions");
+    (stage, bucket)
+}
+
+#[tokio::test]
+async fn the_versions_of_a_record_come_newest_first_and_its_deletion_is_one_of_them() {
+    let schema = schema(KeyType::S, None);
+    let of = |x: &str| json!({"id": {"S": "a"}, "x": {"S": x}});
+    let (stage, bucket) = versioned(&schema, &[of("one")]).await;
+    let (key, dest) = (r#"{"id":"a"}"#, bucket.url("kept"));
+    let back_up = || {
+        let kept = record(&stage, &["backup", MASTER, &dest, key]);
+        assert_eq!(kept.code, Some(0), "{}", kept.stderr);
+    };
+    back_up();
+    stage.server.put_all("orders", &items(&[of("two")])).await;
+    back_up();
+    stage.server.delete("orders", &schema, &items(&[of("two")])[0]).await;
+    back_up();
+
+    let history = ["history", MASTER, &dest, key, "--output", "json"];
+    let found = record(&stage, &history);
+    let newest = record(&stage, &[&history[..], &["--limit", "1"]].concat());
+    // A backup outlives its table.
+    let gone = "us-east-1:nobody";
+    let old = object(&schema, &json!({"id": {"S": "a"}}), Naming::Sha256).replace("orders", "nobody");
+    bucket.put(&format!("kept/{old}"), of("old").to_string().as_bytes()).await;
+    let without_table = record(&stage, &["history", gone, &dest, key, "--key-schema", "id:S"]);
+
+    assert_eq!((found.code, found.stderr.as_str()), (Some(0), ""));
+    let versions = document(&found)["versions"].clone();
+    let told: Vec<(Json, Json)> = versions
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|version| (version["change"].clone(), version["item"].clone()))
+        .collect();
+    let expected = [(json!("deleted"), Json::Null), (json!("changed"), of("two")), (json!("created"), of("one"))];
+    assert_eq!(told, expected, "{versions}");
+    assert_eq!(versions[1]["attributes"], json!(["x"]));
+    assert_eq!((document(&newest)["versions"].as_array().unwrap().len(), &document(&newest)["older"]), (1, &json!(2)));
+    assert_eq!(without_table.code, Some(0), "{}", without_table.stderr);
+    assert!(without_table.stdout.contains("created"), "{}", without_table.stdout);
+    assert_eq!(record(&stage, &["history", gone, &dest, key]).code, Some(3));
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_not_there_is_named() {
+    let (stage, _) = versioned(&schema(KeyType::S, None), &[json!({"id": {"S": "a"}})]).await;
+    let key = r#"{"id":"a"}"#;
+
+    for command in ["backup", "diff-backup", "history"] {
+        let finished = record(&stage, &[command, MASTER, "s3://no-such-bucket-here/kept", key]);
+
+        assert_eq!((finished.code, finished.stdout.as_str()), (Some(3), ""), "{command}");
+        assert!(finished.stderr.contains("no-such-bucket-here") && finished.stderr.contains("hint: "), "{command}");
+    }
 }

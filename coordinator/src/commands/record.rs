@@ -23,6 +23,7 @@ use crate::beside::Layout;
 use crate::cells::escaped;
 use crate::cli::record::{ConfirmArgs, RecordCommand};
 use crate::failure::{Exit, Failure};
+use crate::output::note;
 use crate::settings::Settings;
 
 /// All of it is done by this process, so a queue in the environment does not count.
@@ -35,9 +36,23 @@ pub(super) async fn run(
     match command {
         RecordCommand::Diff(args) => diff::run(&settings, &args, &stop).await,
         RecordCommand::Sync(args) => sync::run(&settings, &args, &stop).await,
-        RecordCommand::Backup(args) => backup::run(&settings, &args).await,
-        RecordCommand::DiffBackup(args) => diff_backup::run(&settings, &args).await,
-        RecordCommand::History(args) => history::run(&settings, &args).await,
+        RecordCommand::Backup(args) => unless_stopped(&stop, backup::run(&settings, &args)).await,
+        RecordCommand::DiffBackup(args) => unless_stopped(&stop, diff_backup::run(&settings, &args)).await,
+        RecordCommand::History(args) => unless_stopped(&stop, history::run(&settings, &args)).await,
+    }
+}
+
+/// For what can be given up at any moment and be done again.
+async fn unless_stopped(
+    stop: &CancellationToken,
+    work: impl Future<Output = Result<Exit, Failure>>,
+) -> Result<Exit, Failure> {
+    tokio::select! {
+        done = work => done,
+        () = stop.cancelled() => {
+            note("interrupted\n\nhint: run the command again");
+            Ok(Exit::Interrupted)
+        }
     }
 }
 

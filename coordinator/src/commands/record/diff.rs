@@ -32,9 +32,14 @@ pub(super) async fn run(settings: &Settings, args: &RecordDiffArgs, stop: &Cance
     let mut failed = None;
     'all: for against in &asked.slaves {
         let batches = against.keys.chunks(MAX_KEYS_PER_GET as usize);
-        let batches = stream::iter(batches).take_while(|_| std::future::ready(!stop.is_cancelled()));
-        let mut looks = pin!(batches.map(|keys| against.pair.compare(keys, confirm)).buffered(BATCHES_AT_ONCE));
-        while let Some(looked) = looks.next().await {
+        let mut looks =
+            pin!(stream::iter(batches).map(|keys| against.pair.compare(keys, confirm)).buffered(BATCHES_AT_ONCE));
+        loop {
+            let looked = tokio::select! {
+                looked = looks.next() => looked,
+                () = stop.cancelled() => None,
+            };
+            let Some(looked) = looked else { break };
             match looked {
                 Ok(compared) => {
                     compared.iter().try_for_each(|compared| show.record(&mut records, against, compared))?

@@ -32,8 +32,16 @@ pub(super) async fn run(settings: &Settings, args: &RecordHistoryArgs) -> Result
         ))?,
     }
     let mut shown = 0;
+    let mut failed = None;
     while shown < limit {
-        let Some(version) = history.next().await? else { break };
+        let version = match history.next().await {
+            Ok(Some(version)) => version,
+            Ok(None) => break,
+            Err(failure) => {
+                failed = Some(failure);
+                break;
+            }
+        };
         match settings.output {
             OutputFormat::Text => output.line(&line(&version))?,
             OutputFormat::Json => {
@@ -45,12 +53,15 @@ pub(super) async fn run(settings: &Settings, args: &RecordHistoryArgs) -> Result
     }
     let left = (history.len() as u64).saturating_sub(shown);
     match settings.output {
-        OutputFormat::Json => output.line(&format!("], \"older\": {left}}}"))?,
+        OutputFormat::Json => output.line(&format!("], \"older\": {left}, \"complete\": {}}}", failed.is_none()))?,
         OutputFormat::Text if left > 0 => output.line(&format!("and {left} older"))?,
         OutputFormat::Text => {}
     }
     output.finish()?;
-    Ok(Exit::Agree)
+    match failed {
+        Some(failure) => Err(failure.into()),
+        None => Ok(Exit::Agree),
+    }
 }
 
 fn line(version: &Version) -> String {

@@ -51,7 +51,7 @@ pub(super) async fn open(
     })?;
     let url = url.absolute()?;
     let (side, _) = settings.sides(&args.table, &[], &credentials, &mfa)?;
-    settings.sign_in(&[&side], &mfa).await?;
+    Box::pin(settings.sign_in(&[&side], &mfa)).await?;
     let name = side.table.to_string();
     let environment = settings.environment();
     let table = environment.table(&side).await?;

@@ -59,7 +59,7 @@ pub(super) async fn asked(
                 None => None,
             };
             let all: Vec<&Side> = std::iter::once(&master).chain(&slaves).collect();
-            settings.sign_in(&all, &args.mfa).await?;
+            Box::pin(settings.sign_in(&all, &args.mfa)).await?;
             let names = labels(all);
             let mut against = Vec::new();
             for (slave, name) in slaves.into_iter().zip(&names[1..]) {
@@ -142,7 +142,7 @@ async fn of_report(
     let manifest = journal.manifest().await?;
     let names = manifest.labels();
     let mut keys = keys_of_report(&journal, &manifest).await?;
-    settings.sign_in(&manifest.sides().collect::<Vec<_>>(), &args.mfa).await?;
+    Box::pin(settings.sign_in(&manifest.sides().collect::<Vec<_>>(), &args.mfa)).await?;
     let ignore: Vec<String> = manifest.sync.ignore.iter().chain(&args.ignore).cloned().collect();
     let version_attribute = version_attribute.map(str::to_owned).or_else(|| manifest.sync.version_attribute.clone());
     let mut slaves = Vec::new();
