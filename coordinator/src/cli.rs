@@ -10,6 +10,10 @@ use shared::domain::sample::Fraction;
 use shared::domain::segment::{MAX_SEGMENTS, SegmentSet};
 use shared::domain::table_ref::TableRef;
 
+pub mod record;
+
+use record::RecordArgs;
+
 /// Finds and repairs the differences between DynamoDB tables, at any size, while they are live.
 ///
 /// Exit codes: 0 done, and the tables agree or every discrepancy was repaired; 1 done, and discrepancies remain;
@@ -118,6 +122,8 @@ pub enum Command {
     Limit(LimitJobArgs),
     /// Show the discrepancies of a job
     Report(ReportArgs),
+    /// Look at single records by their keys: compare, repair, back up
+    Record(RecordArgs),
     /// Compare and repair two tables of an embedded DynamoDB: no AWS account needed
     #[cfg(feature = "demo")]
     Demo,

@@ -10,6 +10,7 @@ mod jobs;
 mod limit;
 mod man;
 mod pause;
+mod record;
 mod replicate;
 mod report;
 mod resume;
@@ -44,6 +45,7 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> Result<Exit, Failure> {
         Command::Pause(args) => pause::run(&settings, &args.job).await,
         Command::Limit(args) => limit::run(&settings, &args).await,
         Command::Report(args) => report::run(&settings, &args).await,
+        Command::Record(args) => Box::pin(record::run(settings, args.command, stop)).await,
         #[cfg(feature = "demo")]
         Command::Demo => Box::pin(demo::run(&settings, stop)).await,
         Command::Completions { shell } => completions::run(shell),

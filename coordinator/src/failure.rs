@@ -8,6 +8,8 @@ use shared::ports::failure as port;
 use worker::context::CannotOpen;
 use worker::embedded::CannotRun;
 use worker::plan::CannotPlan;
+use worker::record::kept::CannotRead;
+use worker::record::pair::CannotPair;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -202,6 +204,34 @@ impl From<CannotRun> for Failure {
             CannotRun::Plan(error) => error.into(),
             CannotRun::Journal(error) => error.into(),
             CannotRun::Port(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<CannotPair> for Failure {
+    fn from(error: CannotPair) -> Self {
+        let message = error.to_string();
+        match error {
+            CannotPair::Plan(error) => error.into(),
+            CannotPair::OtherTable { .. } => {
+                Self::failed(message, "its items are not those that the job saw; name the tables and the keys")
+            }
+        }
+    }
+}
+
+impl From<CannotRead> for Failure {
+    fn from(error: CannotRead) -> Self {
+        let message = error.to_string();
+        match error {
+            CannotRead::Store(failure) => failure.into(),
+            CannotRead::Archived { .. } => {
+                Self::failed(message, "restore it first, with `aws s3api restore-object`, and run the command again")
+            }
+            CannotRead::NoItem { .. } => Self::failed(
+                message,
+                "nothing was changed; `dynamend record backup` replaces it by the item that the table has now",
+            ),
         }
     }
 }

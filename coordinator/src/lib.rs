@@ -5,6 +5,7 @@
 //! - [`commands`]: one file per command.
 //! - [`publish`]: units of work onto the queue. [`follow`]: watching a job until it ends.
 //! - [`quote`]: what a sync would cost. [`output`], [`view`], [`figures`]: standard output. [`progress`]: standard error while work goes on.
+//! - [`beside`], [`cells`]: two images of one item beside each other.
 //! - [`plan_file`]: many table pairs in a file. [`live`]: how they stand, all at once. [`watch`]: from
 //!   a running job to there.
 //! - [`failure`]: exit codes, messages and hints.
@@ -13,6 +14,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+pub mod beside;
+pub mod cells;
 pub mod cli;
 pub mod commands;
 pub mod failure;

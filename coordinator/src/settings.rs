@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
+use console::Style;
 use shared::aws::clients::{ClientSettings, Clients, Mfa};
 use shared::aws::sqs::SqsQueue;
 use shared::domain::decide::{ExtraHandling, Handling, Policy};
@@ -30,6 +31,35 @@ use crate::output::note;
 use crate::plan_file::{Defaults, Regions, Workers};
 use crate::progress::Show;
 
+/// Whether results are coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paint {
+    /// They are.
+    Colored,
+    /// They are plain text.
+    Plain,
+}
+
+impl Paint {
+    /// How standard output is painted.
+    fn of(color: Color) -> Self {
+        match color {
+            Color::Always => Self::Colored,
+            Color::Auto if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() => Self::Colored,
+            Color::Auto | Color::Never => Self::Plain,
+        }
+    }
+
+    /// A text in a style.
+    #[must_use]
+    pub fn apply(self, style: Style, text: &str) -> String {
+        match self {
+            Self::Colored => style.force_styling(true).apply_to(text).to_string(),
+            Self::Plain => text.to_owned(),
+        }
+    }
+}
+
 /// What every command works with.
 pub struct Settings {
     /// Where jobs live.
@@ -38,6 +68,8 @@ pub struct Settings {
     pub queue: Option<String>,
     /// How results are written.
     pub output: OutputFormat,
+    /// How results are painted.
+    pub paint: Paint,
     /// Whether progress is shown.
     pub progress: Show,
     /// The SDK's clients.
@@ -58,6 +90,7 @@ impl Settings {
             store: store.absolute()?,
             queue: common.queue.clone().filter(|queue| !queue.is_empty()),
             output: common.output,
+            paint: Paint::of(common.color),
             progress: if common.quiet { Show::No } else { Show::Yes },
             clients: Arc::new(Clients::new(ClientSettings {
                 profile: common.profile.clone(),

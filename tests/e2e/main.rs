@@ -26,6 +26,7 @@ mod limits;
 mod permissions;
 mod policies;
 mod proxy;
+mod record;
 mod replicate;
 mod run;
 mod secrets;

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use shared::domain::decide::{ExtraHandling, Handling, Policy};
 use shared::domain::permissions::{For, Permission, Resource, Service, When, permissions};
 use tests::ministack::MiniStack;
+use tests::oracle::Differences;
 use tests::relay::{Call, Relay};
 use tests::wait::DEADLINE;
 
@@ -94,6 +95,17 @@ impl Recorded {
         let list = (Service::S3, "ListBucket".to_owned(), Resource::Bucket);
         if query.contains("list-type=2") {
             return vec![list];
+        }
+        if key.starts_with("/kept/") {
+            let action = match call.request.method.as_str() {
+                "GET" => "GetObject",
+                "PUT" => "PutObject",
+                "DELETE" => "DeleteObject",
+                other => panic!("{other} {key}"),
+            };
+            let list = (Service::S3, "ListBucket".to_owned(), Resource::BackupBucket);
+            let lists = (action == "GetObject" && call.status == 404).then_some(list);
+            return [(Service::S3, action.to_owned(), Resource::Backup)].into_iter().chain(lists).collect();
         }
         assert!(key.starts_with("/fleet/jobs/"), "{key} is not of a job");
         let is_summary = key.ends_with("/summary.json");
@@ -308,6 +320,38 @@ async fn copying_and_following_with_a_fleet() {
 
     assert_eq!(worker.wait(DEADLINE).code, Some(0));
     assert_listed(For::CopyingWorker, &stage.needed());
+}
+
+#[tokio::test]
+async fn single_records() {
+    let stage = Recorded::new().await;
+    let Differences { missing, extra, .. } = stage.fleet.stage.differences().await;
+    let (Some(missing), Some(extra)) = (missing.first(), extra.first()) else { panic!("the tables differ") };
+    let role = ["--role-arn", ROLE];
+    for (command, purpose) in [("diff", For::RecordDiff), ("sync", For::RecordSync)] {
+        for key in [missing, extra] {
+            stage.run(&[&["record", command, MASTER, SLAVE, key], &role[..]].concat());
+        }
+        assert_listed(purpose, &stage.needed());
+    }
+
+    let dest = stage.fleet.bucket.url("kept");
+    // That the bucket has a key of its own shows in no call.
+    let with_key = |actions: &[&str]| {
+        let keys = actions.iter().map(|action| (Service::Kms, (*action).to_owned(), Resource::Key));
+        stage.needed().into_iter().chain(keys).collect::<Needed>()
+    };
+    stage.run(&[&["record", "backup", MASTER, &dest, missing], &role[..]].concat());
+    let schema = &stage.fleet.stage.schema;
+    for item in stage.fleet.stage.server.read_all("orders").await {
+        if tests::oracle::key_text(schema, &item) == *missing {
+            stage.fleet.stage.server.delete("orders", schema, &item).await;
+        }
+    }
+    stage.run(&[&["record", "backup", MASTER, &dest, missing], &role[..]].concat());
+    assert_listed(For::RecordBackup, &with_key(&["Decrypt", "GenerateDataKey"]));
+    stage.run(&[&["record", "diff-backup", MASTER, &dest, missing], &role[..]].concat());
+    assert_listed(For::RecordDiffBackup, &with_key(&["Decrypt"]));
 }
 
 #[tokio::test]

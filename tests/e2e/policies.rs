@@ -21,7 +21,7 @@ fn listed(purposes: &[For]) -> BTreeSet<Permission> {
 }
 
 /// The rows of README's table, as it has them; the last adds to the others.
-fn rows() -> [(&'static str, Vec<For>); 15] {
+fn rows() -> [(&'static str, Vec<For>); 20] {
     [
         ("`sync` without a queue", vec![For::Sync(COMPARE)]),
         ("`sync --queue`", vec![For::SyncQueued]),
@@ -37,6 +37,11 @@ fn rows() -> [(&'static str, Vec<For>); 15] {
         ("`replicate` without a queue", vec![For::Replicate]),
         ("`replicate --queue`", vec![For::ReplicateQueued]),
         ("`dynamend-worker` that copies and follows", vec![For::CopyingWorker]),
+        ("`record diff`", vec![For::RecordDiff]),
+        ("`record sync`", vec![For::RecordSync]),
+        ("`record backup`", vec![For::RecordBackup]),
+        ("`record diff-backup`", vec![For::RecordDiffBackup]),
+        ("`record history`", vec![For::RecordHistory]),
         ("who repairs, on the slaves: also", vec![For::Worker(REPAIR)]),
     ]
 }

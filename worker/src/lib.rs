@@ -8,6 +8,7 @@
 //! - [`context`], [`environment`]: what a worker keeps of a job, and how it reaches tables and stores.
 //! - [`plan`], [`plan_replicate`]: from a request to a job's manifest.
 //! - [`embedded`]: a whole job in one process, and the way to use dynamend as a library, with [`hooks`].
+//! - [`record`]: single records, without a job.
 //! - [`daemon`]: the program `dynamend-worker`.
 //! - `lambda`: the program `dynamend-lambda`, with the feature of that name.
 
@@ -29,6 +30,7 @@ pub mod lambda;
 pub mod plan;
 pub mod plan_replicate;
 mod polling;
+pub mod record;
 mod rejects;
 
 pub use daemon::main;

@@ -292,7 +292,11 @@ pub(crate) async fn plan_tables(
 ///
 /// A job that only reads does without knowing it; one that puts items does not, because it might create expired ones
 /// again.
-async fn time_to_live(side: &Side, policy: Policy, environment: &Environment) -> Result<Option<String>, Failure> {
+pub(crate) async fn time_to_live(
+    side: &Side,
+    policy: Policy,
+    environment: &Environment,
+) -> Result<Option<String>, Failure> {
     let answer = environment.table(side).await?.time_to_live().await;
     match answer {
         Err(failure) if policy.repair(Kind::Missing) == Repair::None && !failure.may_pass() => {
@@ -304,7 +308,7 @@ async fn time_to_live(side: &Side, policy: Policy, environment: &Environment) ->
 }
 
 /// Refuses slaves that are replicas of the master's global table: same account, same name, another region.
-fn refuse_replicas<'a>(
+pub(crate) fn refuse_replicas<'a>(
     (master, of_master): (&Side, &Description),
     slaves: impl Iterator<Item = (&'a Side, &'a Description)>,
 ) -> Result<(), CannotPlan> {

@@ -13,6 +13,12 @@ pub const MAX_DIGITS: usize = 38;
 /// Longest plain spelling that [`normalized`] uses; longer ones, of huge and tiny values, are written with an exponent.
 const LONGEST_PLAIN: usize = 64;
 
+/// Longest plain spelling of a number that can be in a table: 126 digits before the point, or 130 zeros and 38 digits
+/// behind it.
+///
+/// Source: Amazon DynamoDB Developer Guide, "Naming rules and data types", Number.
+const LONGEST_IN_A_TABLE: usize = 3 + 130 + MAX_DIGITS;
+
 /// A number as DynamoDB sent it; `1`, `1.0` and `1E0` are equal.
 #[derive(Clone, Debug)]
 pub struct Number {
@@ -57,6 +63,13 @@ impl Number {
         }
         let sign = if negative { "-" } else { "" };
         format!("{sign}{digits}e{exponent}")
+    }
+
+    /// The value in plain decimal notation, without zeros that say nothing; with an exponent only where it is too large
+    /// or too small for a table.
+    #[must_use]
+    pub fn plain_text(&self) -> String {
+        spelt(&self.canonical(), LONGEST_IN_A_TABLE).unwrap_or_else(|| self.canonical_text())
     }
 
     /// How many significant digits the value has; at most [`MAX_DIGITS`] in a table.
@@ -133,17 +146,22 @@ pub fn normalized(text: &str) -> Option<Cow<'_, str>> {
     if is_normal(text) {
         return Some(Cow::Borrowed(text));
     }
-    let Canonical { negative, digits, exponent } = canonical(text)?;
+    spelt(&canonical(text)?, LONGEST_PLAIN).map(Cow::Owned)
+}
+
+/// Plain where that is no longer than this, and with an exponent where it is.
+fn spelt(Canonical { negative, digits, exponent }: &Canonical, longest_plain: usize) -> Option<String> {
     if digits.is_empty() {
-        return Some(Cow::Borrowed("0"));
+        return Some("0".to_owned());
     }
-    let sign = if negative { "-" } else { "" };
+    let exponent = *exponent;
+    let sign = if *negative { "-" } else { "" };
     let length = i64::try_from(digits.len()).ok()?;
     // Digits before the decimal point; zero or less when the value begins after it.
     let whole = length + exponent;
     let zeros = |count: i64| "0".repeat(usize::try_from(count).unwrap_or(0));
-    let plain_length = whole.max(1) + if exponent < 0 { 1 - exponent } else { 0 } + i64::from(negative);
-    Some(Cow::Owned(if plain_length > LONGEST_PLAIN as i64 {
+    let plain_length = whole.max(1) + if exponent < 0 { 1 - exponent } else { 0 } + i64::from(*negative);
+    Some(if plain_length > i64::try_from(longest_plain).ok()? {
         format!("{sign}{digits}e{exponent}")
     } else if exponent >= 0 {
         format!("{sign}{digits}{}", zeros(exponent))
@@ -152,7 +170,7 @@ pub fn normalized(text: &str) -> Option<Cow<'_, str>> {
     } else {
         let (whole, fraction) = digits.split_at(usize::try_from(whole).ok()?);
         format!("{sign}{whole}.{fraction}")
-    }))
+    })
 }
 
 /// Whether a text is a number in the spelling that [`normalized`] gives it, and plain.
@@ -226,6 +244,23 @@ mod tests {
 
     fn number(text: &str) -> Number {
         Number::parse(text).unwrap()
+    }
+
+    #[test]
+    fn any_number_of_a_table_is_written_out() {
+        for (text, plain) in [
+            ("1.50", "1.5"),
+            ("1E2", "100"),
+            ("-0.0", "0"),
+            ("-1.5e-3", "-0.0015"),
+            ("12345678901234567890123456789012345678", "12345678901234567890123456789012345678"),
+            ("1e999999999", "1e999999999"),
+        ] {
+            assert_eq!(number(text).plain_text(), plain);
+        }
+        let (most, least) = (number("9.9e125").plain_text(), number("-1.5e-130").plain_text());
+        assert_eq!((most.len(), &most[..4]), (126, "9900"));
+        assert_eq!((least.len(), &least[..4], &least[130..]), (134, "-0.0", "0015"));
     }
 
     #[test]

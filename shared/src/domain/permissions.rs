@@ -42,6 +42,16 @@ pub enum For {
     ReplicateQueued,
     /// `dynamend-worker` for backfills and replications.
     CopyingWorker,
+    /// `record diff`.
+    RecordDiff,
+    /// `record sync`.
+    RecordSync,
+    /// `record backup`; its table is the master.
+    RecordBackup,
+    /// `record diff-backup`.
+    RecordDiffBackup,
+    /// `record history`.
+    RecordHistory,
 }
 
 /// A service, as policies name it.
@@ -99,6 +109,8 @@ pub enum Resource {
     Workers,
     /// The store's bucket.
     Bucket,
+    /// The bucket of a backup.
+    BackupBucket,
     /// A role that a side of the job names.
     Role,
     /// The KMS key of the queue, of the bucket or of `--sse-kms-key-id`.
@@ -140,7 +152,9 @@ pub struct Permission {
 /// Everything that is needed, each once.
 #[must_use]
 pub fn permissions(purpose: For) -> Vec<Permission> {
-    use Resource::{Backup, Bucket, Jobs, Key, KinesisStream, Master, Queue, Role, Slaves, Stream, Summaries, Workers};
+    use Resource::{
+        Backup, BackupBucket, Bucket, Jobs, Key, KinesisStream, Master, Queue, Role, Slaves, Stream, Summaries, Workers,
+    };
     use Service::{DynamoDb, Kinesis, Kms, S3, Sqs, Sts};
     use When::{Always, BackedUp, FromKinesis, Limited, OwnKey, RoleNamed, ShareOfCapacity};
     let line = |service, when, resource, actions: &[&'static str]| {
@@ -203,6 +217,10 @@ pub fn permissions(purpose: For) -> Vec<Permission> {
         all
     };
     let publish = || [vec![assume(), enqueue(), write(), write_key()], describe().into(), read().into()].concat();
+    let look_up = || on_tables(Always, &["DescribeTable", "DescribeTimeToLive", "BatchGetItem"]);
+    let mend = || line(DynamoDb, Always, Slaves, &["PutItem", "DeleteItem"]);
+    let read_table = || line(DynamoDb, Always, Master, &["DescribeTable", "BatchGetItem"]);
+    let read_object = || [line(S3, Always, Backup, &["GetObject"]), line(S3, Always, BackupBucket, &["ListBucket"])];
     let lines: Vec<Vec<Permission>> = match purpose {
         For::Backfill => copy(),
         For::BackfillQueued => publish(),
@@ -222,6 +240,18 @@ pub fn permissions(purpose: For) -> Vec<Permission> {
             let back = line(DynamoDb, Always, Slaves, &["BatchGetItem", "PutItem", "DeleteItem"]);
             let told = line(S3, Limited, Jobs, &["PutObject"]);
             [vec![assume(), back, told, replace_names(), read_key()], describe().into(), read().into()].concat()
+        }
+        For::RecordDiff => [vec![assume()], look_up().into()].concat(),
+        For::RecordSync => [vec![assume(), mend()], look_up().into()].concat(),
+        For::RecordBackup => {
+            let keep = line(S3, Always, Backup, &["PutObject", "DeleteObject"]);
+            [vec![assume(), keep, read_table(), write_key()], read_object().into()].concat()
+        }
+        For::RecordDiffBackup => [vec![assume(), read_table(), read_key()], read_object().into()].concat(),
+        For::RecordHistory => {
+            let versions = line(S3, Always, BackupBucket, &["ListBucketVersions", "GetBucketVersioning"]);
+            let described = line(DynamoDb, Always, Master, &["DescribeTable"]);
+            vec![assume(), described, versions, line(S3, Always, Backup, &["GetObjectVersion"]), read_key()]
         }
         For::Resume(policy) => [vec![withdraw()], work(policy)].concat(),
         For::ResumeQueued => [vec![enqueue(), write(), withdraw(), write_key()], read().into()].concat(),
@@ -261,9 +291,10 @@ mod tests {
 
     #[test]
     fn who_only_looks_changes_nothing() {
-        for purpose in [For::Estimate, For::Status, For::Report, For::Jobs] {
+        let records = [For::RecordDiff, For::RecordDiffBackup, For::RecordHistory];
+        for purpose in [For::Estimate, For::Status, For::Report, For::Jobs].into_iter().chain(records) {
             for action in actions(purpose) {
-                let reads = ["Describe", "Get", "List", "Decrypt", "AssumeRole"];
+                let reads = ["Describe", "Get", "BatchGet", "List", "Decrypt", "AssumeRole"];
                 assert!(reads.iter().any(|verb| action.split(':').nth(1).unwrap().starts_with(verb)), "{action}");
             }
         }
