@@ -1,5 +1,7 @@
 //! The command line, as clap sees it: names, defaults and help, and nothing else.
 
+pub mod backup;
+
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -106,6 +108,10 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Say what a `sync` of these tables would cost; reads nothing but their descriptions
     Estimate(Box<EstimateArgs>),
+    /// Make a backup of a table: in files, or with one object per item
+    Backup(backup::BackupArgs),
+    /// Restore a table from a backup: dynamend's, mapbox's, or an export of DynamoDB's own
+    Restore(Box<backup::RestoreArgs>),
     /// Show where a job stands
     Status(StatusArgs),
     /// List all jobs of the store

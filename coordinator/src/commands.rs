@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod backfill;
+mod backup;
 mod cancel;
 mod completions;
 #[cfg(feature = "demo")]
@@ -13,6 +14,7 @@ mod pause;
 mod record;
 mod replicate;
 mod report;
+mod restore;
 mod resume;
 mod run;
 mod status;
@@ -37,6 +39,8 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> Result<Exit, Failure> {
         Command::Replicate(args) => Box::pin(replicate::run(&settings, *args, stop)).await,
         Command::Run(args) => Box::pin(run::run(&settings, *args, stop)).await,
         Command::Estimate(args) => Box::pin(estimate::run(settings, &args)).await,
+        Command::Backup(args) => Box::pin(backup::run(&settings, args, stop)).await,
+        Command::Restore(args) => Box::pin(restore::run(&settings, *args, stop)).await,
         Command::Status(args) => status::run(&settings, &args, &stop).await,
         Command::Jobs(args) => jobs::run(&settings, &args).await,
         Command::Resume(args) => Box::pin(resume::run(&settings, &args, stop)).await,

@@ -173,6 +173,28 @@ impl From<CannotPlan> for Failure {
                 Self::usage(message, "say it in units per second, as in --read-capacity 500")
             }
             CannotPlan::TooFewToSample { .. } => Self::usage(message, "cut the table into more, with --segments N"),
+            CannotPlan::BadSource { .. } => Self::failed(
+                message,
+                "name the folder of a backup: DEST/JOB of a full one, DEST/TABLE of an incremental one, or the folder of \
+                 an export, …/AWSDynamoDB/ID",
+            ),
+            CannotPlan::UnknownKey { .. } => {
+                Self::usage(message, "say it with --key-schema, partition key first, as in id:S or id:S,at:N")
+            }
+            CannotPlan::BackupExists { .. } => Self::usage(message, "choose another --job-id, or another place"),
+            CannotPlan::OtherFolder { .. } => {
+                Self::usage(message, "choose another place: the folder of a table is DEST/TABLE, by its name alone")
+            }
+            CannotPlan::NoTable { .. } => {
+                Self::failed(message, "check its name and region, or give --create to have it made as the backup says")
+            }
+            CannotPlan::NoDefinition { .. } => {
+                Self::failed(message, "create it, with the same key, and restore again without --create")
+            }
+            CannotPlan::NotEmpty { .. } => Self::usage(
+                message,
+                "give --only-missing to leave its items alone, or --overwrite to overwrite those that are in the backup",
+            ),
             CannotPlan::BadStartingKey { .. } => Self::usage(
                 message,
                 "give all key attributes and no others, as {\"id\":\"abc\"} or as {\"id\":{\"S\":\"abc\"}}",

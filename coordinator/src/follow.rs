@@ -58,7 +58,7 @@ pub async fn folder(
     manifest: &Manifest,
     stop: &CancellationToken,
 ) -> Result<Summary, JournalError> {
-    if manifest.kind != JobKind::Sync {
+    if matches!(manifest.kind, JobKind::Backfill | JobKind::Replicate) {
         if let Some(summary) = journal.written_summary().await? {
             return Ok(summary);
         }

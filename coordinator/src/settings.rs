@@ -1,5 +1,7 @@
 //! From flags to what the commands work with; everything that cannot be is refused here, before anything is touched.
 
+mod backup;
+
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
@@ -288,23 +290,13 @@ impl Settings {
     /// # Errors
     /// When the flags contradict each other, or the store is none that encrypts.
     pub fn encryption(&self, args: &EncryptionArgs) -> Result<Option<Encryption>, Failure> {
-        let Some(sse) = args.sse else { return Ok(None) };
-        if let StoreUrl::Directory(path) = &self.store {
+        if let (Some(_), StoreUrl::Directory(path)) = (args.sse, &self.store) {
             return Err(Failure::usage(
                 format!("--sse was given, and the store is the directory {}", path.display()),
                 "give --store s3://BUCKET/PREFIX, or leave out --sse and encrypt the directory's disk",
             ));
         }
-        let key_id = args.sse_kms_key_id.clone();
-        match (sse, key_id) {
-            (SseArg::Aes256, Some(key_id)) => Err(Failure::usage(
-                format!("the key {key_id} was given with --sse AES256, which S3 does with keys of its own"),
-                "give --sse aws:kms or --sse aws:kms:dsse, or leave out --sse-kms-key-id",
-            )),
-            (SseArg::Aes256, None) => Ok(Some(Encryption::Aes256)),
-            (SseArg::Kms, key_id) => Ok(Some(Encryption::Kms { key_id })),
-            (SseArg::KmsTwice, key_id) => Ok(Some(Encryption::KmsTwice { key_id })),
-        }
+        encryption_of(args)
     }
 
     /// The tables, and how they are reached.
@@ -359,6 +351,21 @@ impl Settings {
         }
         let side = |table: &TableRef, access: &Access| Side::new(table.clone(), access.clone());
         Ok((side(of_master, &master), of_slaves.iter().map(|table| side(table, &slave)).collect()))
+    }
+}
+
+/// The encryption that is asked for.
+fn encryption_of(args: &EncryptionArgs) -> Result<Option<Encryption>, Failure> {
+    let Some(sse) = args.sse else { return Ok(None) };
+    let key_id = args.sse_kms_key_id.clone();
+    match (sse, key_id) {
+        (SseArg::Aes256, Some(key_id)) => Err(Failure::usage(
+            format!("the key {key_id} was given with --sse AES256, which S3 does with keys of its own"),
+            "give --sse aws:kms or --sse aws:kms:dsse, or leave out --sse-kms-key-id",
+        )),
+        (SseArg::Aes256, None) => Ok(Some(Encryption::Aes256)),
+        (SseArg::Kms, key_id) => Ok(Some(Encryption::Kms { key_id })),
+        (SseArg::KmsTwice, key_id) => Ok(Some(Encryption::KmsTwice { key_id })),
     }
 }
 

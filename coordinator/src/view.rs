@@ -1,5 +1,6 @@
 //! Summaries and discrepancies as text for people.
 
+use shared::domain::backup::{BackupSummary, BackupTally};
 use shared::domain::discrepancy::Discrepancy;
 use shared::domain::job::{Covers, JobKind};
 use shared::domain::limits::{Direction, Limits};
@@ -27,14 +28,23 @@ pub fn summary(summary: &Summary) -> String {
     lines.push(String::new());
     let columns: &[Column] = match summary.kind {
         JobKind::Sync => &COLUMNS,
-        JobKind::Backfill | JobKind::Replicate => &COPY_COLUMNS,
+        JobKind::Verify => &COLUMNS[..4],
+        JobKind::Backfill
+        | JobKind::Replicate
+        | JobKind::Backup
+        | JobKind::Incremental
+        | JobKind::Snapshot
+        | JobKind::Restore => &COPY_COLUMNS,
     };
-    let names: Vec<String> = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
-    lines.push(row(width, "slave", &names));
+    if !slaves.is_empty() {
+        let names: Vec<String> = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+        lines.push(row(width, if summary.backup.is_some() { "table" } else { "slave" }, &names));
+    }
     for slave in slaves {
         let counts: Vec<String> = columns.iter().map(|(_, value)| grouped(value(slave))).collect();
         lines.push(row(width, &slave.table, &counts));
     }
+    lines.extend(summary.backup.iter().flat_map(|of_backup| backup(summary.kind, of_backup)));
     lines.extend(sample.iter().flat_map(|sample| estimates(width, sample)));
     lines.push(String::new());
     let mut total = Consumed::default();
@@ -74,6 +84,33 @@ pub fn summary(summary: &Summary) -> String {
         lines.push(format!("failed: {} segment {}: {}", error.pass, error.segment, error.error));
     }
     lines.join("\n")
+}
+
+/// What a backup got, or what was met in one.
+fn backup(kind: JobKind, summary: &BackupSummary) -> Vec<String> {
+    let BackupSummary { at, counted: of_backup } = summary;
+    let BackupTally { items, bytes, stored_bytes, objects, blank, foreign, vanished, superseded, damaged } = *of_backup;
+    let mut lines = vec![match kind {
+        JobKind::Backup | JobKind::Snapshot => format!(
+            "{at}: {} in {}, {} bytes of text, {} bytes stored",
+            counted(items, "item"),
+            counted(objects, "file"),
+            grouped(bytes),
+            grouped(stored_bytes)
+        ),
+        JobKind::Incremental => format!("{at}: {} put", counted(objects, "object")),
+        _ => format!("read from {at}"),
+    }];
+    for (count, what) in [
+        (blank, "blank: nothing is in it"),
+        (foreign, "foreign: neither name nor content is an item's of this table"),
+        (vanished, "vanished: deleted after it was listed"),
+        (superseded, "superseded: another object holds the item under its name of today"),
+        (damaged, "damaged: it has the name of an item and holds none"),
+    ] {
+        lines.extend((count > 0).then(|| format!("left out: {} {what}", grouped(count))));
+    }
+    lines
 }
 
 /// How far a replication is, and what it lost.
@@ -219,14 +256,16 @@ fn row(width: usize, name: &str, cells: &[String]) -> String {
 #[must_use]
 pub fn next_step(summary: &Summary) -> Option<String> {
     let job = &summary.job;
+    let compares = matches!(summary.kind, JobKind::Sync | JobKind::Verify);
     match summary.state {
         JobState::Succeeded if summary.replication.as_ref().is_some_and(|replication| !replication.gaps.is_empty()) => {
             Some(heal(summary))
         }
-        JobState::Succeeded if summary.kind != JobKind::Sync && summary.remaining() == 0 => None,
-        JobState::Succeeded if summary.kind != JobKind::Sync => {
-            Some(format!("what was rejected: dynamend report {job}"))
+        JobState::Succeeded if summary.backup.as_ref().is_some_and(|backup| backup.counted.left_out() > 0) => {
+            Some(format!("what was left out: dynamend report {job}"))
         }
+        JobState::Succeeded if !compares && summary.remaining() == 0 => None,
+        JobState::Succeeded if !compares => Some(format!("what was rejected: dynamend report {job}")),
         JobState::Succeeded if summary.slaves.iter().all(|slave| slave.discrepancies() == 0) => None,
         JobState::Succeeded => Some(format!("the discrepancies: dynamend report {job}")),
         JobState::Cancelled if summary.stopped_by.is_some() => Some(format!(

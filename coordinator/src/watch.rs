@@ -231,7 +231,13 @@ async fn look(journal: &Journal, manifest: &Manifest) -> Result<Look, JournalErr
     let mut first = sample(&of_tables);
     first.read = match manifest.kind {
         JobKind::Sync => of_tables.scanned.iter().sum(),
-        JobKind::Backfill | JobKind::Replicate => of_tables.scanned.first().copied().unwrap_or(0),
+        JobKind::Backfill
+        | JobKind::Replicate
+        | JobKind::Backup
+        | JobKind::Incremental
+        | JobKind::Snapshot
+        | JobKind::Restore
+        | JobKind::Verify => of_tables.scanned.first().copied().unwrap_or(0),
     };
     let is_following = shards.is_some_and(|shards| shards.gate == Gate::Open);
     let following = is_following.then(|| Sample {

@@ -4,6 +4,7 @@
 //! that. Read `value` and `key` first, then `compare`, `decide`, `condition` and `mend`, then `job`, `unit`, `checkpoint` and
 //! `summary`, and last `cost`.
 
+pub mod backup;
 pub mod change;
 pub mod checkpoint;
 pub mod compare;

@@ -6,6 +6,7 @@
 //! - Repairs are committed as pending before the first of them is made.
 //!
 //! `folder` holds what concerns the whole job, `owned` what a worker does to its unit, `parts` the report lines,
+//! `files` which files of items it reads,
 //! `objects` how its objects are encrypted, `location` how stores and manifests are addressed, `allowed` which of them
 //! a worker lets messages lead it to, `presence` how workers learn of each other, `shards` which shards it
 //! follows, `undo` what repairs overwrite or
@@ -13,6 +14,7 @@
 
 mod allowed;
 mod failure;
+mod files;
 mod folder;
 mod location;
 mod objects;
@@ -27,7 +29,7 @@ pub use failure::JournalError;
 pub use folder::{Journal, Survey, jobs_in};
 pub use location::{BadLocation, StoreUrl, manifest_location};
 pub use owned::{Acquired, GivenUp, OwnedUnit, Step};
-pub use parts::{Begun, Intent, Packed};
+pub use parts::{Begun, Intent, Packed, unpack_lines};
 pub use presence::Presence;
 pub use undo::OldImages;
 

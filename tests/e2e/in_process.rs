@@ -1,5 +1,6 @@
 //! Whole jobs in this process, with a clock that the tests hold and faults wherever a port allows them.
 
+mod backup;
 mod budget;
 mod careful;
 mod change;

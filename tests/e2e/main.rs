@@ -1,6 +1,7 @@
 //! The end-to-end tests, as one program: the SDK is linked once, and one emulator serves all.
 
 mod architecture;
+mod backup;
 mod bad_input;
 mod bad_jobs;
 mod chaos;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::TryStreamExt as _;
+use shared::domain::backup::ItemFile;
 use shared::domain::checkpoint::State;
 use shared::domain::decide::{ExtraHandling, Handling, Kind, Policy, Repair};
 use shared::domain::discrepancy::{Discrepancy, Outcome};
@@ -71,6 +72,8 @@ pub struct World {
     pub ledger: Ledger,
     /// The master's stream of changes, if it has one.
     pub stream: Option<Arc<MemoryStream>>,
+    /// Other stores, by their URLs.
+    pub places: BTreeMap<String, Arc<MemoryStore>>,
 }
 
 /// A job in the world's store.
@@ -79,6 +82,8 @@ pub struct Job {
     pub manifest: Manifest,
     /// Its folder.
     pub journal: Journal,
+    /// The store of the full backup that it makes.
+    pub archive: Option<Arc<dyn ObjectStore>>,
 }
 
 /// What came of a job.
@@ -163,6 +168,7 @@ impl World {
             store: Arc::new(MemoryStore::new("memory")),
             ledger: Ledger::default(),
             stream: None,
+            places: BTreeMap::new(),
         }
     }
 
@@ -191,7 +197,7 @@ impl World {
         let (manifest, shards) = plan_replicate(request, &environment).await.expect("it can be planned");
         let journal = Journal::new(Arc::clone(&self.store) as Arc<dyn ObjectStore>, &manifest.job);
         journal.create_following(&manifest, &shards).await.expect("it can be created");
-        Job { manifest, journal }
+        Job { manifest, journal, archive: None }
     }
 
     /// One master, and one slave per pair; all pairs have the same master.
@@ -235,7 +241,9 @@ impl World {
         self.job_of(manifest, job).await
     }
 
-    fn request(&self, job: &str, segments: u32, settings: SyncSettings, limits: LimitsAsked) -> SyncRequest {
+    /// A request about the world's tables.
+    #[must_use]
+    pub fn request(&self, job: &str, segments: u32, settings: SyncSettings, limits: LimitsAsked) -> SyncRequest {
         let side =
             |name: String| Side::new(name.parse().expect("it is a name"), shared::domain::job::Access::default());
         SyncRequest {
@@ -253,15 +261,30 @@ impl World {
         }
     }
 
+    /// Creates a job of this manifest, and the files it reads, if it reads files.
+    pub async fn job_with(&self, manifest: Manifest, files: Option<&[ItemFile]>) -> Job {
+        let journal = Journal::new(Arc::clone(&self.store) as Arc<dyn ObjectStore>, &manifest.job);
+        let created = match files {
+            Some(files) => journal.create_reading(&manifest, files).await,
+            None => journal.create(&manifest).await,
+        };
+        created.expect("it can be created");
+        let place = manifest.backup.as_ref().and_then(|backup| self.places.get(&backup.to.url));
+        let archive = place.map(|place| Arc::clone(place) as Arc<dyn ObjectStore>);
+        Job { manifest, journal, archive }
+    }
+
     /// Creates a job of this manifest under another id.
     pub async fn job_of(&self, manifest: Manifest, job: &str) -> Job {
         let manifest = Manifest { job: job.to_owned(), ..manifest };
         let journal = Journal::new(Arc::clone(&self.store) as Arc<dyn ObjectStore>, job);
         journal.create(&manifest).await.expect("it can be created");
-        Job { manifest, journal }
+        Job { manifest, journal, archive: None }
     }
 
-    fn environment(&self, worker: &Worker) -> Environment {
+    /// How a worker reaches the world.
+    #[must_use]
+    pub fn environment(&self, worker: &Worker) -> Environment {
         let tables: Vec<Arc<dyn Table>> = (0..)
             .zip(&self.tables)
             .map(|(number, table)| {
@@ -274,11 +297,15 @@ impl World {
                 Arc::new(FaultyTable::new(inner, worker.faults.clone())) as Arc<dyn Table>
             })
             .collect();
-        let inner: Arc<dyn ObjectStore> = match &worker.watch {
-            None => Arc::clone(&self.store) as _,
-            Some(watch) => Arc::new(WatchedStore { inner: Arc::clone(&self.store) as _, watch: watch.clone() }),
+        let around = |store: &Arc<MemoryStore>| {
+            let inner: Arc<dyn ObjectStore> = match &worker.watch {
+                None => Arc::clone(store) as _,
+                Some(watch) => Arc::new(WatchedStore { inner: Arc::clone(store) as _, watch: watch.clone() }),
+            };
+            Arc::new(FaultyStore::new(inner, worker.faults.clone())) as Arc<dyn ObjectStore>
         };
-        let store: Arc<dyn ObjectStore> = Arc::new(FaultyStore::new(inner, worker.faults.clone()));
+        let store = around(&self.store);
+        let places: BTreeMap<String, _> = self.places.iter().map(|(url, place)| (url.clone(), around(place))).collect();
         let faulty = |stream| Arc::new(FaultyStream::new(stream, worker.faults.clone())) as Arc<dyn ChangeStream>;
         let stream = self.stream.clone().map(|stream| faulty(stream as _));
         Environment::new(
@@ -287,8 +314,8 @@ impl World {
                 let table = Arc::clone(&tables[number]);
                 Box::pin(async move { Ok(table) })
             },
-            move |_| {
-                let store = Arc::clone(&store);
+            move |url| {
+                let store = Arc::clone(places.get(&url.to_string()).unwrap_or(&store));
                 Box::pin(async move { Ok(store) })
             },
         )
@@ -363,8 +390,10 @@ impl Job {
         let unfinished: Vec<Unit> = self.manifest.units().chain(of_shards).filter(|unit| !is_done(unit)).collect();
         let queue = Arc::new(LocalQueue::new(MAX_RECEIVES));
         if unfinished.is_empty() && shards.is_none() {
-            let summary = self.journal.summary(&self.manifest).await.expect("the folder is whole");
-            self.journal.write_summary(&summary).await.expect("the store works");
+            let summary = self.journal.survey(&self.manifest).await.expect("the folder is whole").summary;
+            let archive = self.archive.as_deref();
+            let concluded = worker::finishing::conclude(archive, &self.journal, &self.manifest, &summary).await;
+            concluded.expect("the store works");
             return queue;
         }
         self.journal.withdraw_summary().await.expect("the store works");

@@ -8,8 +8,8 @@ use shared::domain::unit::{Pass, Unit};
 use shared::ports::queue::WorkQueue;
 
 use crate::context::JobContext;
-use crate::following;
 use crate::jobs::Stuck;
+use crate::{finishing, following};
 
 /// What this worker knows of the ends of jobs.
 ///
@@ -77,7 +77,7 @@ impl Completion {
         }
         if matches!(survey.summary.state, JobState::Succeeded | JobState::Failed) {
             self.lock().remove(&job.manifest_url);
-            job.journal.write_summary(&survey.summary).await?;
+            finishing::conclude(job.archive.as_deref(), &job.journal, &job.manifest, &survey.summary).await?;
             tracing::info!(job = job.manifest.job, state = survey.summary.state.name(), "job ended");
         }
         Ok(())

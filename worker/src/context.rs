@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use shared::domain::compare::{Ignore, differing_paths};
 use shared::domain::follow::FollowRules;
-use shared::domain::job::Manifest;
+use shared::domain::job::{JobKind, Manifest, Origin};
 use shared::domain::mend::Rules;
 use shared::domain::value::Item;
 use shared::journal::{AllowedStores, BadLocation, Journal, JournalError, NotAllowed, manifest_location};
 use shared::pacing::{Meter, Pacer};
 use shared::ports::failure::Failure;
+use shared::ports::objects::ObjectStore;
 use shared::ports::stream::ChangeStream;
 use shared::ports::table::{Readiness, Table};
 use shared::retry::RetryPolicy;
@@ -19,6 +20,7 @@ use crate::backup::ItemObjects;
 use crate::environment::{Environment, Followed};
 use crate::following::Following;
 use crate::hooks::Hooks;
+use crate::source::Source;
 
 /// Jobs kept open at once, beside those that are worked on; of the others, the one that was opened first goes first.
 const KEPT: usize = 8;
@@ -51,6 +53,10 @@ pub struct JobContext {
     pub stream: Option<Arc<dyn ChangeStream>>,
     /// Where items are kept as objects, if the job does that.
     pub backup: Option<ItemObjects>,
+    /// The store of the full backup that the job makes, if it makes one.
+    pub archive: Option<Arc<dyn ObjectStore>>,
+    /// The backup that the job reads, if it reads one.
+    pub source: Option<Source>,
     /// What the shards that are followed here share.
     pub following: Following,
 }
@@ -136,6 +142,24 @@ impl JobContext {
         }
     }
 
+    /// Opens the stores of backups.
+    async fn open_backups(&mut self, environment: &Environment) -> Result<(), CannotOpen> {
+        if let Some(backup) = &self.manifest.backup {
+            let store = environment.place(&backup.to).await?;
+            match self.manifest.kind {
+                JobKind::Incremental => {
+                    let schema = self.manifest.key_schema.clone();
+                    self.backup = Some(ItemObjects::new(store, self.manifest.master.table.name(), schema));
+                }
+                _ => self.archive = Some(store),
+            }
+        }
+        if let Some(source) = &self.manifest.source {
+            self.source = Some(Source::open(environment, source, &self.journal).await?);
+        }
+        Ok(())
+    }
+
     /// Opens the stream that the job follows, and the store that it backs items up to.
     async fn open_stream(&mut self, environment: &Environment) -> Result<(), CannotOpen> {
         let Some(replicate) = &self.manifest.replicate else { return Ok(()) };
@@ -155,7 +179,10 @@ impl JobContext {
     /// # Errors
     /// See [`CannotOpen`].
     pub async fn open_tables(&mut self, environment: &Environment) -> Result<(), CannotOpen> {
-        let sides: Vec<_> = self.manifest.sides().cloned().collect();
+        let sides: Vec<_> = match self.manifest.kind.origin() {
+            Origin::Master => self.manifest.sides().cloned().collect(),
+            Origin::Backup => self.manifest.slaves.clone(),
+        };
         let expected = &self.manifest.key_schema;
         let opened = sides.iter().map(|side| async move {
             let table = environment.table(side).await?;
@@ -173,8 +200,13 @@ impl JobContext {
             }
         });
         let opened = futures::future::try_join_all(opened).await?;
+        let first = self.manifest.slaves.len() + 1 - sides.len();
         let numbered = opened.into_iter().zip(&sides).enumerate();
-        self.tables = numbered.map(|(number, (table, side))| self.pacer.paced(number, table, side.size)).collect();
+        let tables: Vec<_> =
+            numbered.map(|(number, (table, side))| self.pacer.paced(first + number, table, side.size)).collect();
+        // What is read from a backup has no master; its place is taken, and nobody asks it.
+        let in_place = tables.first().filter(|_| first > 0).cloned();
+        self.tables = in_place.into_iter().chain(tables).collect();
         Ok(())
     }
 }
@@ -248,6 +280,8 @@ impl OpenJobs {
             meter: Arc::clone(&self.meter),
             stream: None,
             backup: None,
+            archive: None,
+            source: None,
             following: Following::default(),
         })
     }
@@ -266,6 +300,7 @@ impl OpenJobs {
         let mut context = self.open_folder(job, manifest_url).await?;
         context.open_tables(&self.environment).await?;
         context.open_stream(&self.environment).await?;
+        context.open_backups(&self.environment).await?;
         let context = Arc::new(context);
         // One that is worked on and opened a second time would be held to its limits twice, as if by two workers.
         let mut evicted = Vec::new();

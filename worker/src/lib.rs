@@ -5,8 +5,9 @@
 //! - [`execute`]: one message from receipt to its ending; the lease.
 //! - [`jobs`]: the kinds of work.
 //! - [`apply`]: changes onto the slaves. [`following`]: a stream's shards. [`backup`]: items as objects.
+//! - [`source`]: where items are read in batches. [`finishing`]: the end of a full backup.
 //! - [`context`], [`environment`]: what a worker keeps of a job, and how it reaches tables and stores.
-//! - [`plan`], [`plan_replicate`]: from a request to a job's manifest.
+//! - [`plan`], [`plan_replicate`], [`plan_backup`], [`plan_restore`]: from a request to a job's manifest.
 //! - [`embedded`]: a whole job in one process, and the way to use dynamend as a library, with [`hooks`].
 //! - [`record`]: single records, without a job.
 //! - [`daemon`]: the program `dynamend-worker`.
@@ -22,15 +23,19 @@ pub mod daemon;
 pub mod embedded;
 pub mod environment;
 pub mod execute;
+pub mod finishing;
 pub mod following;
 pub mod hooks;
 pub mod jobs;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod plan;
+pub mod plan_backup;
 pub mod plan_replicate;
+pub mod plan_restore;
 mod polling;
 pub mod record;
 mod rejects;
+pub mod source;
 
 pub use daemon::main;

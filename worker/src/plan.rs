@@ -154,6 +154,50 @@ pub enum CannotPlan {
         /// Why not.
         why: String,
     },
+    /// What is to be restored from is nothing that can be.
+    #[error("{url} {why}")]
+    BadSource {
+        /// Where it is.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A folder of items does not tell the key of its table.
+    #[error("{url} has no marker that tells the key of its table")]
+    UnknownKey {
+        /// Where it is.
+        url: String,
+    },
+    /// A backup of this name is there already.
+    #[error("a backup is there already: {url}")]
+    BackupExists {
+        /// Its manifest.
+        url: String,
+    },
+    /// A folder of items is that of a table with another key.
+    #[error("{url} marks the folder as that of a table with another key")]
+    OtherFolder {
+        /// The marker.
+        url: String,
+    },
+    /// The table to restore into is not there.
+    #[error("table {table} is not there")]
+    NoTable {
+        /// The table.
+        table: String,
+    },
+    /// The table is not there, and the backup does not say how it is made.
+    #[error("table {table} is not there, and the backup does not say how it is made")]
+    NoDefinition {
+        /// The table.
+        table: String,
+    },
+    /// The table to restore into has items.
+    #[error("table {table} is not empty")]
+    NotEmpty {
+        /// The table.
+        table: String,
+    },
     /// There are not two segments to pick from.
     #[error("a sample needs 2 segments to pick from, and there is {of}")]
     TooFewToSample {
@@ -284,6 +328,8 @@ pub(crate) async fn plan_tables(
         sync: settings,
         backfill: None,
         replicate: None,
+        backup: None,
+        source: None,
     };
     Ok((manifest, of_master))
 }
@@ -326,7 +372,7 @@ pub(crate) fn refuse_replicas<'a>(
 }
 
 /// The limits, table by table.
-fn limits_of(asked: LimitsAsked, sides: &[(&Side, &Description)]) -> Result<Limits, CannotPlan> {
+pub(crate) fn limits_of(asked: LimitsAsked, sides: &[(&Side, &Description)]) -> Result<Limits, CannotPlan> {
     let mut limits = Limits::default();
     for (direction, capacity) in [(Direction::Read, asked.read), (Direction::Write, asked.write)] {
         if let Some(capacity) = capacity {

@@ -173,7 +173,7 @@ pub struct RecordHistoryArgs {
     pub key_schema: Option<KeySchema>,
 }
 
-fn key_schema(text: &str) -> Result<KeySchema, String> {
+pub(super) fn key_schema(text: &str) -> Result<KeySchema, String> {
     let attribute = |part: &str| {
         let (name, kind) = part.rsplit_once(':')?;
         let kind = match kind {

@@ -8,7 +8,8 @@ use shared::domain::shards::Stage;
 use shared::domain::summary::Wish;
 use shared::domain::unit::{Pass, Unit};
 use tokio_util::sync::CancellationToken;
-use worker::following;
+use worker::embedded::CannotRun;
+use worker::{finishing, following};
 
 use super::sync::{after_enqueuing, enqueue, show, work_here};
 use crate::cli::ResumeArgs;
@@ -59,10 +60,15 @@ pub(super) async fn run(settings: &Settings, args: &ResumeArgs, stop: Cancellati
     }
     if unfinished.is_empty() && waiting.is_empty() {
         settings.note("there is nothing to resume");
-        let summary = journal.summary(&manifest).await?;
+        let summary = journal.survey(&manifest).await?.summary;
         if summary.ended_at.is_some() {
             // The worker that ended the last unit may have died right after it.
-            journal.write_summary(&summary).await?;
+            let archive = match &manifest.backup {
+                Some(backup) => Some(settings.environment().place(&backup.to).await?),
+                None => None,
+            };
+            let concluded = finishing::conclude(archive.as_deref(), &journal, &manifest, &summary).await;
+            concluded.map_err(CannotRun::from)?;
         }
         show(settings, &summary)?;
         return Ok(Exit::of(&summary));

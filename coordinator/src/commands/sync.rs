@@ -92,7 +92,7 @@ pub(super) async fn work_quietly(
         _ => format!("job {}: {segments} segments, {parallel} at once", manifest.job),
     });
     let work = embedded.work(journal, manifest, units);
-    if manifest.kind != JobKind::Sync {
+    if matches!(manifest.kind, JobKind::Backfill | JobKind::Replicate) {
         return Ok(Box::pin(watch::work(settings.progress, (journal, manifest), meter, work)).await?);
     }
     Ok(follow::meter(settings.progress, meter, ended_before, total as u64, work).await?)

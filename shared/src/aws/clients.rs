@@ -114,7 +114,7 @@ struct Cache {
     streams: HashMap<(Identity, String, Option<String>), aws_sdk_dynamodbstreams::Client>,
     kinesis: HashMap<(Identity, String), aws_sdk_kinesis::Client>,
     queues: HashMap<Option<String>, aws_sdk_sqs::Client>,
-    buckets: Option<aws_sdk_s3::Client>,
+    buckets: HashMap<Option<String>, aws_sdk_s3::Client>,
 }
 
 impl Clients {
@@ -189,17 +189,17 @@ impl Clients {
         Ok(client)
     }
 
-    /// The client for buckets, in the region of the settings.
+    /// The client for buckets in a region; without one, in that of the settings.
     ///
     /// # Errors
     /// `Invalid` when no region can be found.
-    pub async fn s3(&self) -> Result<aws_sdk_s3::Client, Failure> {
+    pub async fn s3(&self, region: Option<&str>) -> Result<aws_sdk_s3::Client, Failure> {
+        let region = region.or(self.settings.region.as_deref()).map(str::to_owned);
         let mut cache = self.cache.lock().await;
-        if let Some(client) = &cache.buckets {
+        if let Some(client) = cache.buckets.get(&region) {
             return Ok(client.clone());
         }
-        let region = self.settings.region.as_deref();
-        let config = self.own_config(&mut cache, region, || "the bucket".to_owned()).await?;
+        let config = self.own_config(&mut cache, region.as_deref(), || "the bucket".to_owned()).await?;
         let mut builder = aws_sdk_s3::config::Builder::from(&config)
             .stalled_stream_protection(StalledStreamProtectionConfig::enabled().upload_enabled(false).build())
             .timeout_config(timeouts(STORE_TIMEOUT));
@@ -214,7 +214,7 @@ impl Clients {
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         let client = aws_sdk_s3::Client::from_conf(builder.build());
-        cache.buckets = Some(client.clone());
+        cache.buckets.insert(region, client.clone());
         Ok(client)
     }
 

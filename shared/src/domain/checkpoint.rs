@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::backup::StoredObject;
 use super::position::ShardPosition;
 use super::tally::Tally;
 use super::unit::Unit;
@@ -35,6 +36,23 @@ pub enum Position {
     Paired(Vec<Lane>),
     /// In a shard of a stream.
     Shard(ShardPosition),
+    /// In a backup that is read.
+    Source(Reached),
+}
+
+/// How far a backup is read *and* where it belongs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reached {
+    /// In its files.
+    File {
+        /// Which of the unit's files.
+        file: u64,
+        /// Lines of it that are done.
+        lines: u64,
+    },
+    /// In a folder of items: everything up to and with this object, and what would come before it.
+    Object(String),
 }
 
 /// How far one table's scan is decided *and* written.
@@ -117,6 +135,9 @@ pub struct Checkpoint {
     /// Names of the lists of changes that could not be applied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<String>,
+    /// Objects of a backup that are finished.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<StoredObject>,
     /// Name of the list of repairs that were decided and counted, and may or may not have been made.
     ///
     /// It is committed before the first of them is made, so that a repair survives in the report even when the worker
@@ -148,6 +169,7 @@ impl Checkpoint {
             tally: Tally::zero(slaves),
             parts: Vec::new(),
             rejected: Vec::new(),
+            objects: Vec::new(),
             pending: None,
             attempts: 0,
             failures: 0,

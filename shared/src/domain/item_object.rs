@@ -30,6 +30,15 @@ impl Naming {
     /// All of them, dynamend's own first.
     pub const ALL: [Self; 4] = [Self::Sha256, Self::Sha256Sorted, Self::Md5, Self::Md5Sorted];
 
+    /// How many characters the names have.
+    #[must_use]
+    pub fn name_length(self) -> usize {
+        match self {
+            Self::Sha256 | Self::Sha256Sorted => 64,
+            Self::Md5 | Self::Md5Sorted => 32,
+        }
+    }
+
     /// The name of the object that holds the item under this key.
     #[must_use]
     pub fn name(self, schema: &KeySchema, key: &Key) -> String {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::backup::{BackupSettings, SourceSettings};
 use super::control::Control;
 use super::cost::TableSize;
 use super::decide::Policy;
@@ -97,6 +98,45 @@ pub enum JobKind {
     Backfill,
     /// Follows the master's changes, if asked after a backfill.
     Replicate,
+    /// Puts the master's items into a full backup.
+    Backup,
+    /// Puts each of the master's items into an object of its own.
+    Incremental,
+    /// Folds objects of one item each into a full backup.
+    Snapshot,
+    /// Copies the items of a backup to the slave.
+    Restore,
+    /// Holds the slave against a backup.
+    Verify,
+}
+
+/// Where the items come from that a job reads in segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The master.
+    Master,
+    /// A backup; the master is not read, and only its name counts.
+    Backup,
+}
+
+impl JobKind {
+    /// Where the items come from.
+    #[must_use]
+    pub fn origin(self) -> Origin {
+        match self {
+            Self::Sync | Self::Backfill | Self::Replicate | Self::Backup | Self::Incremental => Origin::Master,
+            Self::Snapshot | Self::Restore | Self::Verify => Origin::Backup,
+        }
+    }
+
+    /// Whether something is left to do when the last unit has ended: a full backup is none without its manifest.
+    #[must_use]
+    pub fn is_finished_last(self) -> bool {
+        match self {
+            Self::Backup | Self::Snapshot => true,
+            Self::Sync | Self::Backfill | Self::Replicate | Self::Incremental | Self::Restore | Self::Verify => false,
+        }
+    }
 }
 
 /// What a backfill does about an item that a slave has already.
@@ -418,6 +458,12 @@ pub struct Manifest {
     /// The settings of a replication, if the job follows changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicate: Option<ReplicateSettings>,
+    /// The backup that the job makes, if it makes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupSettings>,
+    /// The backup that the job reads, if it reads one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceSettings>,
 }
 
 impl Manifest {
@@ -438,17 +484,27 @@ impl Manifest {
         std::iter::once(&self.master).chain(&self.slaves)
     }
 
-    /// One name per table, in the order of [`Manifest::sides`]; tables written alike are numbered (`… #2`).
+    /// One name per table, in the order of [`Manifest::sides`]; tables written alike are numbered (`… #2`). What is
+    /// read in place of a master goes by its URL.
     #[must_use]
     pub fn labels(&self) -> Vec<String> {
-        labels(self.sides())
+        match &self.source {
+            None => labels(self.sides()),
+            Some(source) => std::iter::once(source.at.url.clone()).chain(labels(&self.slaves)).collect(),
+        }
     }
 
     /// The passes that the job makes over the tables. A paired scan finds extra items in the master's own pass.
     pub fn passes(&self) -> impl Iterator<Item = Pass> {
         let scans = match self.kind {
-            JobKind::Sync | JobKind::Backfill => true,
             JobKind::Replicate => self.backfill.is_some(),
+            JobKind::Sync
+            | JobKind::Backfill
+            | JobKind::Backup
+            | JobKind::Incremental
+            | JobKind::Snapshot
+            | JobKind::Restore
+            | JobKind::Verify => true,
         };
         let seeks_extra = self.kind == JobKind::Sync && self.sync.policy.seeks_extra();
         let lookups =

@@ -62,11 +62,21 @@ impl Manifest {
         let settings = &self.sync;
         // A backup is a slave of its own kind.
         let is_backed_up = self.replicate.as_ref().is_some_and(|replicate| replicate.backup.is_some());
-        let least_slaves = u64::from(!is_backed_up);
+        let (least_slaves, most_slaves) = match self.kind {
+            JobKind::Sync | JobKind::Backfill => (1, MAX_SLAVES as u64),
+            JobKind::Replicate => (u64::from(!is_backed_up), MAX_SLAVES as u64),
+            JobKind::Backup | JobKind::Incremental | JobKind::Snapshot => (0, 0),
+            JobKind::Restore | JobKind::Verify => (1, 1),
+        };
+        let has = (self.backfill.is_some(), self.replicate.is_some(), self.backup.is_some(), self.source.is_some());
         let fits = match self.kind {
-            JobKind::Sync => self.backfill.is_none() && self.replicate.is_none(),
-            JobKind::Backfill => self.backfill.is_some() && self.replicate.is_none(),
-            JobKind::Replicate => self.replicate.is_some(),
+            JobKind::Sync => has == (false, false, false, false),
+            JobKind::Backfill => has == (true, false, false, false),
+            JobKind::Replicate => matches!(has, (_, true, false, false)),
+            JobKind::Backup | JobKind::Incremental => has == (false, false, true, false),
+            JobKind::Snapshot => has == (false, false, true, true),
+            JobKind::Restore => has == (true, false, false, true),
+            JobKind::Verify => has == (false, false, false, true),
         };
         if !fits {
             return Err(BadManifest::OtherKind);
@@ -76,7 +86,7 @@ impl Manifest {
             Confirm::Never => 0,
         };
         for (name, value, least, most) in [
-            ("slaves", slaves, least_slaves, MAX_SLAVES as u64),
+            ("slaves", slaves, least_slaves, most_slaves),
             ("total_segments", self.total_segments.into(), 1, MAX_SEGMENTS.into()),
             ("only_segments", highest.into(), 0, last_segment),
             ("starting_keys", last_start.into(), 0, last_segment),

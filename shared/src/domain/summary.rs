@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::backup::{BackupSummary, BackupTally};
 use super::checkpoint::{Checkpoint, Position, State};
 use super::control::Control;
 pub use super::control::Wish;
@@ -190,6 +191,9 @@ pub struct Summary {
     /// How far a replication is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication: Option<Replication>,
+    /// The backup that it makes, or reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupSummary>,
     /// What limits it now, if anything does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
@@ -354,6 +358,7 @@ impl<'a> Fold<'a> {
                 let covers = manifest.replicate.as_ref().map_or_else(Default::default, |replicate| replicate.covers);
                 following.finish(&labels[0], tally.stream, covers)
             }),
+            backup: backup_of(manifest, &tally),
             limits: Some(manifest.limits_now(control)).filter(|limits| !limits.is_none()).cloned(),
             stopped_by: (!all_ended && wish == Wish::Spent).then_some(StoppedBy::MaxCost),
             slaves,
@@ -393,6 +398,29 @@ fn sample_summary(manifest: &Manifest, sample: Sample, slaves: &[SlaveSummary], 
         of: sample.of.into(),
         estimates: slaves.iter().zip(spread).filter_map(estimate).collect(),
     }
+}
+
+fn backup_of(manifest: &Manifest, tally: &Tally) -> Option<BackupSummary> {
+    let place = match (&manifest.backup, &manifest.source) {
+        (Some(backup), _) => &backup.to,
+        (None, Some(source)) => &source.at,
+        (None, None) => return None,
+    };
+    let counted = match manifest.kind {
+        // Each item is an object.
+        JobKind::Incremental => {
+            let put = tally.stream.backed_up;
+            BackupTally { items: put, objects: put, ..tally.backup }
+        }
+        _ => tally.backup,
+    };
+    let folder = match manifest.kind {
+        JobKind::Backup | JobKind::Snapshot => &manifest.job,
+        JobKind::Incremental => manifest.master.table.name(),
+        _ => "",
+    };
+    let at = format!("{}/{folder}", place.url);
+    Some(BackupSummary { at: at.trim_end_matches('/').to_owned(), counted })
 }
 
 fn slave_summary(table: &str, tally: &SlaveTally) -> SlaveSummary {
@@ -455,13 +483,20 @@ impl Summary {
     pub fn remaining(&self) -> u64 {
         let of_slave = |slave: &SlaveSummary| match self.kind {
             JobKind::Sync => slave.remaining(),
-            JobKind::Backfill | JobKind::Replicate => slave.failed,
+            JobKind::Verify => slave.discrepancies(),
+            JobKind::Backfill
+            | JobKind::Replicate
+            | JobKind::Backup
+            | JobKind::Incremental
+            | JobKind::Snapshot
+            | JobKind::Restore => slave.failed,
         };
+        let damaged = self.backup.as_ref().map_or(0, |backup| backup.counted.damaged);
         let lost = self
             .replication
             .as_ref()
             .map_or(0, |replication| replication.counted.malformed + replication.gaps.len() as u64);
-        self.slaves.iter().map(of_slave).sum::<u64>() + lost
+        self.slaves.iter().map(of_slave).sum::<u64>() + lost + damaged
     }
 }
 
@@ -501,6 +536,8 @@ mod tests {
             },
             backfill: None,
             replicate: None,
+            backup: None,
+            source: None,
         }
     }
 

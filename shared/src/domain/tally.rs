@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::backup::BackupTally;
 use super::decide::{Kind, Standing, Verdict};
 use super::discrepancy::Outcome;
 
@@ -98,6 +99,9 @@ pub struct Tally {
     /// What was done with the records of a stream.
     #[serde(default, skip_serializing_if = "StreamTally::is_zero")]
     pub stream: StreamTally,
+    /// What was done with the items of backups.
+    #[serde(default, skip_serializing_if = "BackupTally::is_zero")]
+    pub backup: BackupTally,
 }
 
 impl StreamTally {
@@ -268,23 +272,25 @@ impl Tally {
             scanned: vec![0; slaves + 1],
             consumed: vec![Consumed::default(); slaves + 1],
             stream: StreamTally::default(),
+            backup: BackupTally::default(),
         }
     }
 
     /// Whether these are the counts of a master and this many slaves.
     #[must_use]
     pub fn is_of(&self, slaves: usize) -> bool {
-        let Self { slaves: by_slave, scanned, consumed, stream: _ } = self;
+        let Self { slaves: by_slave, scanned, consumed, stream: _, backup: _ } = self;
         by_slave.len() == slaves && scanned.len() == slaves + 1 && consumed.len() == slaves + 1
     }
 
     /// Adds the tally of another unit of the same job.
     pub fn add(&mut self, other: &Self) {
-        let Self { slaves, scanned, consumed, stream } = other;
+        let Self { slaves, scanned, consumed, stream, backup } = other;
         self.slaves.iter_mut().zip(slaves).for_each(|(sum, slave)| sum.add(slave));
         self.scanned.iter_mut().zip(scanned).for_each(|(sum, items)| *sum += items);
         self.consumed.iter_mut().zip(consumed).for_each(|(sum, units)| sum.add(*units));
         self.stream.add(stream);
+        self.backup.add(backup);
     }
 }
 
@@ -301,6 +307,7 @@ mod tests {
             scanned: vec![3, 0],
             consumed: vec![Consumed { read: 0.5, write: 0.0 }; 2],
             stream: StreamTally::default(),
+            backup: BackupTally::default(),
         };
         let mut two = Tally::zero(1);
         two.slaves[0].extra = 4;

@@ -19,7 +19,7 @@ use crate::domain::discrepancy::Discrepancy;
 use crate::domain::job::{MANIFEST_VERSION, Manifest};
 use crate::domain::rejected::Rejected;
 use crate::domain::shards::Shards;
-use crate::domain::summary::{Fold, LeaseView, Summary, UnitView};
+use crate::domain::summary::{Fold, JobState, LeaseView, Summary, UnitView};
 use crate::domain::unit::Unit;
 use crate::ports::failure::{Failure, FailureKind};
 use crate::ports::objects::{Object, ObjectStore, PutMode, Version};
@@ -215,12 +215,20 @@ impl Journal {
         Ok((unit, self.view(unit).await?))
     }
 
-    /// Where the job stands now.
+    /// Where the job stands now. One that is finished last ([`JobKind::is_finished_last`]) has not succeeded before its
+    /// summary is written.
+    ///
+    /// [`JobKind::is_finished_last`]: crate::domain::job::JobKind::is_finished_last
     ///
     /// # Errors
     /// `Damaged`, or the store's.
     pub async fn summary(&self, manifest: &Manifest) -> Result<Summary, JournalError> {
-        Ok(self.survey(manifest).await?.summary)
+        let summary = self.survey(manifest).await?.summary;
+        let waits = manifest.kind.is_finished_last() && summary.state == JobState::Succeeded;
+        if waits && self.written_summary().await?.is_none() {
+            return Ok(Summary { state: JobState::Running, ended_at: None, ..summary });
+        }
+        Ok(summary)
     }
 
     /// Where the job stands now, and the first of its units that has not ended.

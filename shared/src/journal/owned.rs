@@ -15,6 +15,7 @@ use super::failure::JournalError;
 use super::folder::{Journal, STORE_RETRY, Stored};
 use super::parts::{Intent, Packed};
 use super::undo::OldImages;
+use crate::domain::backup::StoredObject;
 use crate::domain::checkpoint::{Checkpoint, MAX_ATTEMPTS, MAX_FAILURES, Position, State};
 use crate::domain::discrepancy::Discrepancy;
 use crate::domain::rejected::Rejected;
@@ -61,6 +62,8 @@ pub struct Step {
     pub lines: Packed<Discrepancy>,
     /// Changes that could not be applied.
     pub rejected: Packed<Rejected>,
+    /// Objects of a backup that were finished.
+    pub objects: Vec<StoredObject>,
     /// Repairs about to be made. A step without any settles those of the step before.
     pub pending: Packed<Intent>,
 }
@@ -289,7 +292,7 @@ impl OwnedUnit {
         if !self.is_good() {
             self.renew().await?;
         }
-        let Step { position, tally, lines, rejected, pending } = step;
+        let Step { position, tally, lines, rejected, objects, pending } = step;
         let mut files = Vec::new();
         // One lock from the choice of the names to the commit, so that nothing is committed in between.
         let mut current = self.known(self.current.lock().await).await?;
@@ -315,6 +318,7 @@ impl OwnedUnit {
             checkpoint.tally = tally;
             checkpoint.parts.extend(part);
             checkpoint.rejected.extend(rejected);
+            checkpoint.objects.extend(objects);
             checkpoint.pending = pending;
             if let Some(state) = end {
                 checkpoint.ended_at = Some(checkpoint.updated_at.clone());

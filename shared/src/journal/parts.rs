@@ -67,6 +67,14 @@ impl<T: Serialize> Packed<T> {
         self.count == 0
     }
 
+    /// The lines, packed.
+    ///
+    /// # Errors
+    /// When one of them could not be written.
+    pub fn into_bytes(self) -> std::io::Result<Bytes> {
+        self.finish()
+    }
+
     pub(super) fn finish(self) -> std::io::Result<Bytes> {
         match (self.failed, self.encoder) {
             (Some(error), _) => Err(error),
@@ -88,6 +96,14 @@ impl<T: Serialize> FromIterator<T> for Packed<T> {
         lines.into_iter().for_each(|line| packed.push(&line));
         packed
     }
+}
+
+/// Reads lines that [`Packed`] packed, also those of another job's.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn unpack_lines<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, String> {
+    unpack(body)
 }
 
 pub(super) fn unpack<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, String> {

@@ -61,6 +61,8 @@ fn manifest() -> Manifest {
         sync: SyncSettings::default(),
         backfill: None,
         replicate: None,
+        backup: None,
+        source: None,
     }
 }
 

@@ -50,6 +50,7 @@ fn world(pairs: &[&Pair], orders: &[u64], per_page: usize) -> World {
         store: Arc::new(MemoryStore::new("memory")),
         ledger: tests::ledger::Ledger::default(),
         stream: None,
+        places: Default::default(),
     }
 }
 

@@ -75,7 +75,7 @@ impl Segment<'_> {
                 self.commit(Commit::Last).await?;
                 return Ok(Ended::Done);
             }
-            Position::Paired(_) | Position::Shard(_) => {
+            Position::Paired(_) | Position::Shard(_) | Position::Source(_) => {
                 let what = "its position is not one of a backfill".to_owned();
                 return Err(JournalError::Damaged { url: format!("checkpoint of {}", self.unit), what }.into());
             }

@@ -108,7 +108,7 @@ pub(crate) async fn run(
     let (position, committed) = match checkpoint.position {
         Position::Shard(position) => (position.clone(), Some(position)),
         Position::Start => (known.first_position(shards.in_doubt_until_ms), None),
-        Position::After(_) | Position::End | Position::Paired(_) => {
+        Position::After(_) | Position::End | Position::Paired(_) | Position::Source(_) => {
             return Err(damaged("its position is not one in a shard"));
         }
     };

@@ -164,7 +164,7 @@ fn lanes_of(manifest: &Manifest, position: &Position) -> Option<Vec<checkpoint::
         Position::Start => Some(all_after(&Mark::Start)),
         Position::After(key) => Some(all_after(&Mark::After(key.clone()))),
         Position::Paired(lanes) => Some(lanes.clone()).filter(|lanes| lanes.len() == manifest.slaves.len()),
-        Position::End | Position::Shard(_) => None,
+        Position::End | Position::Shard(_) | Position::Source(_) => None,
     }
 }
 

@@ -17,7 +17,7 @@ impl Segment<'_> {
     pub(super) async fn scan(&mut self) -> Result<Ended, Stuck> {
         let mut upcoming = match &self.position {
             Position::End => return Ok(Ended::Done),
-            Position::Paired(_) | Position::Shard(_) => return Err(self.not_of_this_strategy()),
+            Position::Paired(_) | Position::Shard(_) | Position::Source(_) => return Err(self.not_of_this_strategy()),
             Position::Start => Some(self.fetch(None).await?),
             Position::After(key) => {
                 let key = Key::from_json(&self.job.manifest.key_schema, key).map_err(|error| self.bad_key(&error))?;

@@ -1,0 +1,52 @@
+//! Items of a backup, put into the table.
+
+use std::sync::Arc;
+
+use shared::domain::compare::without_global_table_attributes;
+use shared::domain::condition::{Condition, Write};
+use shared::domain::job::Existing;
+use shared::domain::tally::Tally;
+use shared::domain::unit::Unit;
+use shared::domain::value::Item;
+use shared::journal::OwnedUnit;
+
+use super::{Committed, Outcome, Stuck};
+use crate::apply::{Due, Fence, Outcomes};
+use crate::context::JobContext;
+use crate::rejects::rejected;
+
+/// Puts items into the one slave of the job.
+pub(super) struct Restore<'a> {
+    job: &'a Arc<JobContext>,
+    owned: &'a OwnedUnit,
+    unit: Unit,
+    pub(super) committed: Committed,
+}
+
+impl<'a> Restore<'a> {
+    pub(super) fn new(job: &'a Arc<JobContext>, owned: &'a OwnedUnit, unit: Unit) -> Self {
+        Self { job, owned, unit, committed: Committed::just() }
+    }
+
+    pub(super) fn slaves(&self) -> usize {
+        self.job.manifest.slaves.len()
+    }
+
+    pub(super) async fn take(&mut self, items: Vec<Item>) -> Result<Outcome, Stuck> {
+        let existing = self.job.manifest.backfill.unwrap_or_default().existing;
+        let condition = match existing {
+            Existing::Overwrite => Condition::default(),
+            Existing::Keep => Condition::absent(&self.job.manifest.key_schema),
+        };
+        let due = items.iter().map(|item| Due {
+            sequence: None,
+            write: Write::Put(without_global_table_attributes(item)),
+            condition: condition.clone(),
+        });
+        let mut outcomes = Outcomes { tally: Tally::zero(self.slaves()), refused: Vec::new() };
+        self.job.targets().make(due.collect(), &mut outcomes, Fence::Lease(self.owned)).await?;
+        let Outcomes { tally, refused } = outcomes;
+        let rejected = refused.into_iter().map(|refused| rejected(self.job, self.unit, None, refused)).collect();
+        Ok(Outcome { tally, rejected, ..Outcome::none(self.slaves()) })
+    }
+}
