@@ -21,7 +21,7 @@ fn listed(purposes: &[For]) -> BTreeSet<Permission> {
 }
 
 /// The rows of README's table, as it has them; the last adds to the others.
-fn rows() -> [(&'static str, Vec<For>); 20] {
+fn rows() -> [(&'static str, Vec<For>); 26] {
     [
         ("`sync` without a queue", vec![For::Sync(COMPARE)]),
         ("`sync --queue`", vec![For::SyncQueued]),
@@ -37,6 +37,12 @@ fn rows() -> [(&'static str, Vec<For>); 20] {
         ("`replicate` without a queue", vec![For::Replicate]),
         ("`replicate --queue`", vec![For::ReplicateQueued]),
         ("`dynamend-worker` that copies and follows", vec![For::CopyingWorker]),
+        ("`backup full`, `backup incremental` without a queue", vec![For::Backup]),
+        ("`backup snapshot` without a queue", vec![For::Snapshot]),
+        ("`backup --queue`", vec![For::BackupQueued]),
+        ("`restore` without a queue", vec![For::Restore]),
+        ("`restore --queue`", vec![For::RestoreQueued]),
+        ("`dynamend-worker` that backs up and restores", vec![For::BackupWorker]),
         ("`record diff`", vec![For::RecordDiff]),
         ("`record sync`", vec![For::RecordSync]),
         ("`record backup`", vec![For::RecordBackup]),

@@ -42,6 +42,18 @@ pub enum For {
     ReplicateQueued,
     /// `dynamend-worker` for backfills and replications.
     CopyingWorker,
+    /// `backup full` and `backup incremental` without a queue; the table is the master.
+    Backup,
+    /// `backup snapshot` without a queue.
+    Snapshot,
+    /// `backup --queue` of every kind, with and without `--wait`.
+    BackupQueued,
+    /// `restore` without a queue; the table is the slave.
+    Restore,
+    /// `restore --queue`, with and without `--wait`.
+    RestoreQueued,
+    /// `dynamend-worker` for backups and restores.
+    BackupWorker,
     /// `record diff`.
     RecordDiff,
     /// `record sync`.
@@ -134,6 +146,12 @@ pub enum When {
     FromKinesis,
     /// With `--to-backup`.
     BackedUp,
+    /// With `--as-of`.
+    AsOf,
+    /// With `restore --create`, where there is no table.
+    Created,
+    /// With `restore --verify`.
+    Verified,
 }
 
 /// One permission.
@@ -156,7 +174,7 @@ pub fn permissions(purpose: For) -> Vec<Permission> {
         Backup, BackupBucket, Bucket, Jobs, Key, KinesisStream, Master, Queue, Role, Slaves, Stream, Summaries, Workers,
     };
     use Service::{DynamoDb, Kinesis, Kms, S3, Sqs, Sts};
-    use When::{Always, BackedUp, FromKinesis, Limited, OwnKey, RoleNamed, ShareOfCapacity};
+    use When::{Always, AsOf, BackedUp, Created, FromKinesis, Limited, OwnKey, RoleNamed, ShareOfCapacity, Verified};
     let line = |service, when, resource, actions: &[&'static str]| {
         actions.iter().map(move |&action| Permission { service, action, resource, when }).collect::<Vec<_>>()
     };
@@ -216,11 +234,28 @@ pub fn permissions(purpose: For) -> Vec<Permission> {
         all.push(line(S3, BackedUp, Backup, &["PutObject", "DeleteObject"]));
         all
     };
+    let read_object = || [line(S3, Always, Backup, &["GetObject"]), line(S3, Always, BackupBucket, &["ListBucket"])];
+    // What a worker that died left behind is deleted, and what it is about to leave is taken back.
+    let keep = || {
+        let objects = &["GetObject", "PutObject", "DeleteObject", "AbortMultipartUpload"];
+        vec![line(S3, Always, Backup, objects), line(S3, Always, BackupBucket, &["ListBucket"])]
+    };
+    let older = || {
+        let bucket = &["ListBucketVersions", "GetBucketVersioning"];
+        [line(S3, AsOf, BackupBucket, bucket), line(S3, AsOf, Backup, &["GetObjectVersion"])]
+    };
+    let on_jobs = || [vec![write(), write_key(), replace_names()], read().into()].concat();
+    let restored = || line(DynamoDb, Always, Slaves, &["DescribeTable", "BatchWriteItem", "PutItem"]);
+    let of_restore = || {
+        let made = line(DynamoDb, Created, Slaves, &["CreateTable", "UpdateTimeToLive"]);
+        let empty = line(DynamoDb, Always, Slaves, &["DescribeTable", "Scan"]);
+        [vec![assume(), made, empty], read_object().into(), older().into()].concat()
+    };
+    let verified = || line(DynamoDb, Verified, Slaves, &["BatchGetItem"]);
     let publish = || [vec![assume(), enqueue(), write(), write_key()], describe().into(), read().into()].concat();
     let look_up = || on_tables(Always, &["DescribeTable", "DescribeTimeToLive", "BatchGetItem"]);
     let mend = || line(DynamoDb, Always, Slaves, &["PutItem", "DeleteItem"]);
     let read_table = || line(DynamoDb, Always, Master, &["DescribeTable", "BatchGetItem"]);
-    let read_object = || [line(S3, Always, Backup, &["GetObject"]), line(S3, Always, BackupBucket, &["ListBucket"])];
     let lines: Vec<Vec<Permission>> = match purpose {
         For::Backfill => copy(),
         For::BackfillQueued => publish(),
@@ -240,6 +275,24 @@ pub fn permissions(purpose: For) -> Vec<Permission> {
             let back = line(DynamoDb, Always, Slaves, &["BatchGetItem", "PutItem", "DeleteItem"]);
             let told = line(S3, Limited, Jobs, &["PutObject"]);
             [vec![assume(), back, told, replace_names(), read_key()], describe().into(), read().into()].concat()
+        }
+        For::Backup => {
+            let table = line(DynamoDb, Always, Master, &["DescribeTable", "DescribeTimeToLive", "Scan"]);
+            [vec![assume(), table], on_jobs(), keep()].concat()
+        }
+        For::Snapshot => [on_jobs(), keep(), older().into()].concat(),
+        For::BackupQueued => {
+            let table = line(DynamoDb, Always, Master, &["DescribeTable", "DescribeTimeToLive"]);
+            let marked = line(S3, Always, Backup, &["PutObject"]);
+            let by_key = vec![assume(), table, enqueue(), marked, write(), write_key()];
+            [by_key, read().into(), read_object().into(), older().into()].concat()
+        }
+        For::Restore => [on_jobs(), of_restore(), vec![restored(), verified()]].concat(),
+        For::RestoreQueued => [vec![enqueue(), write(), write_key(), verified()], read().into(), of_restore()].concat(),
+        For::BackupWorker => {
+            let table = line(DynamoDb, Always, Master, &["DescribeTable", "Scan"]);
+            let all = vec![take_messages(), assume(), table, restored()];
+            [all, on_jobs(), keep(), older().into()].concat()
         }
         For::RecordDiff => [vec![assume()], look_up().into()].concat(),
         For::RecordSync => [vec![assume(), mend()], look_up().into()].concat(),
