@@ -82,7 +82,7 @@ impl Unpacker {
         };
     }
 
-    /// The next whole lines, about [`TEXT_BYTES`] of them, without their ends; none when more bytes are needed.
+    /// The next whole lines, about a megabyte of them, without their ends; none when more bytes are needed.
     ///
     /// # Errors
     /// `Broken`, after which the file is read no further.

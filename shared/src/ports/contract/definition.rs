@@ -120,7 +120,7 @@ pub async fn time_to_live_is_set_once_and_may_be_said_again(table: &dyn Table, p
 /// The service may name the class and say that the table is not protected, where nothing was said of either.
 async fn assert_made_of(table: &dyn Table, expected: &TableDefinition) {
     let mut found = table.definition().await.unwrap();
-    assert_eq!(found.create_table.deletion_protection_enabled.unwrap_or(false), false);
+    assert!(!found.create_table.deletion_protection_enabled.unwrap_or(false), "nobody asked for it");
     found.create_table.deletion_protection_enabled = None;
     if found.create_table.table_class.as_deref() == Some("STANDARD") {
         found.create_table.table_class = None;

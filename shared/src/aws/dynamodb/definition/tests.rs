@@ -182,9 +182,8 @@ async fn a_table_is_created_with_everything_its_definition_has() {
 async fn on_demand_there_are_limits_and_no_capacities() {
     let mut table = described();
     table["BillingModeSummary"]["BillingMode"] = json!("PAY_PER_REQUEST");
-    for capacity in [&mut table["ProvisionedThroughput"]] {
-        *capacity = json!({"NumberOfDecreasesToday": 0, "ReadCapacityUnits": 0, "WriteCapacityUnits": 0});
-    }
+    table["ProvisionedThroughput"] =
+        json!({"NumberOfDecreasesToday": 0, "ReadCapacityUnits": 0, "WriteCapacityUnits": 0});
     table["OnDemandThroughput"] = json!({"MaxReadRequestUnits": 1000, "MaxWriteRequestUnits": -1});
     table["GlobalSecondaryIndexes"][0]["OnDemandThroughput"] =
         json!({"MaxReadRequestUnits": -1, "MaxWriteRequestUnits": -1});
