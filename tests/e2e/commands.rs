@@ -159,7 +159,7 @@ fn the_manual_has_a_page_for_the_program_and_one_for_each_command() {
     assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""));
     let pages: Vec<&str> = finished.stdout.lines().filter_map(|line| line.strip_prefix(".TH ")).collect();
     assert!(pages[0].starts_with("dynamend 1"), "{pages:?}");
-    for command in ["sync", "status", "resume", "report", "completions", "man"] {
+    for command in ["sync", "status", "resume", "report", "record", "record-diff", "completions", "man"] {
         assert!(pages.iter().any(|page| page.starts_with(&format!("dynamend-{command} 1"))), "{command}: {pages:?}");
     }
     assert!(finished.stdout.contains(r"\fB\-\-only\-segments\fR"), "the options of sync are missing");

@@ -107,8 +107,15 @@ impl Recorded {
             let of_backup = query.contains("prefix=kept");
             return vec![(list.0, list.1, if of_backup { Resource::BackupBucket } else { Resource::Bucket })];
         }
+        let of_query = |name: &str| query.split('&').any(|part| part.split('=').next() == Some(name));
+        for (name, action) in [("versions", "ListBucketVersions"), ("versioning", "GetBucketVersioning")] {
+            if of_query(name) {
+                return vec![(Service::S3, action.to_owned(), Resource::BackupBucket)];
+            }
+        }
         if key.starts_with("/kept/") {
             let action = match call.request.method.as_str() {
+                "GET" if of_query("versionId") => "GetObjectVersion",
                 "GET" => "GetObject",
                 "PUT" => "PutObject",
                 "DELETE" => "DeleteObject",
@@ -337,8 +344,9 @@ async fn copying_and_following_with_a_fleet() {
 #[tokio::test]
 async fn single_records() {
     let stage = Recorded::new().await;
-    let Differences { missing, extra, .. } = stage.fleet.stage.differences().await;
+    let Differences { missing, extra, differing } = stage.fleet.stage.differences().await;
     let (Some(missing), Some(extra)) = (missing.first(), extra.first()) else { panic!("the tables differ") };
+    let present = differing.keys().next().expect("the tables differ");
     let role = ["--role-arn", ROLE];
     for (command, purpose) in [("diff", For::RecordDiff), ("sync", For::RecordSync)] {
         for key in [missing, extra] {
@@ -364,6 +372,10 @@ async fn single_records() {
     assert_listed(For::RecordBackup, &with_key(&["Decrypt", "GenerateDataKey"]));
     stage.run(&[&["record", "diff-backup", MASTER, &dest, missing], &role[..]].concat());
     assert_listed(For::RecordDiffBackup, &with_key(&["Decrypt"]));
+    stage.run(&[&["record", "backup", MASTER, &dest, present], &role[..]].concat());
+    let _ = stage.needed();
+    stage.run(&[&["record", "history", MASTER, &dest, present], &role[..]].concat());
+    assert_listed(For::RecordHistory, &with_key(&["Decrypt"]));
 }
 
 #[tokio::test]

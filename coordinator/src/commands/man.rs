@@ -22,13 +22,19 @@ fn write(manual: &mut Vec<u8>) -> io::Result<()> {
     let mut program = Cli::command().disable_help_subcommand(true);
     // Gives each command its full name, and the options that all have.
     program.build();
-    let commands: Vec<Command> = program.get_subcommands().cloned().collect();
     let source = format!("dynamend {}", program.get_version().unwrap_or_default());
-    Man::new(program).render(manual)?;
-    for command in commands {
+    Man::new(program.clone()).render(manual)?;
+    write_commands(&program, &source, manual)
+}
+
+/// The pages of the commands below this one, however deep.
+fn write_commands(above: &Command, source: &str, manual: &mut Vec<u8>) -> io::Result<()> {
+    for command in above.get_subcommands() {
         // Those stand on the program's own page.
-        let own = command.mut_args(|option| if option.is_global_set() { option.hide(true) } else { option });
-        Man::new(own).source(&source).render(manual)?;
+        let own = command.clone();
+        let own = own.mut_args(|option| if option.is_global_set() { option.hide(true) } else { option });
+        Man::new(own).source(source).render(manual)?;
+        write_commands(command, source, manual)?;
     }
     Ok(())
 }

@@ -193,7 +193,8 @@ impl ItemFolder {
     pub(super) fn item(&self, key: &Key, path: &str, body: &[u8]) -> Result<Item, CannotRead> {
         let no_item = |what: String| CannotRead::NoItem { url: self.store.url(path), what };
         let json = serde_json::from_slice(body).map_err(|error| no_item(format!("it is no JSON ({error})")))?;
-        let item = item_from_json(&json).map_err(|error| no_item(format!("it is no DynamoDB JSON ({error})")))?;
+        let item =
+            item_from_json(&json).map_err(|error| no_item(format!("it is no DynamoDB JSON, at `{}`", error.at)))?;
         match Key::of(&self.schema, &item) {
             Ok(held) if held == *key => Ok(item),
             Ok(held) => Err(no_item(format!("its key is {}", held.to_json()))),

@@ -12,11 +12,13 @@ use shared::ports::objects::{KeptPage, ListPage, Listing, Object, ObjectStore, P
 
 use super::*;
 
+/// The versions of one object, from the oldest to the newest; no content is a deletion.
+type Versions = Vec<(Timestamp, Option<Bytes>)>;
+
 /// A store that keeps versions, a few on each page of a listing.
 #[derive(Default)]
 struct Versioned {
-    /// By key, from the oldest to the newest; nothing is a deletion.
-    versions: Mutex<BTreeMap<String, Vec<(Timestamp, Option<Bytes>)>>>,
+    versions: Mutex<BTreeMap<String, Versions>>,
     archived: BTreeSet<String>,
 }
 
@@ -32,7 +34,7 @@ impl Versioned {
 
     fn all(&self) -> Vec<Kept> {
         let versions = self.versions.lock().unwrap();
-        let of_key = |(key, list): (&String, &Vec<(Timestamp, Option<Bytes>)>)| {
+        let of_key = |(key, list): (&String, &Versions)| {
             let kept = |(at, (modified, body)): (usize, &(Timestamp, Option<Bytes>))| Kept {
                 key: key.clone(),
                 id: format!("v{at}"),
