@@ -2,6 +2,7 @@
 
 mod clock;
 mod listing;
+mod parts;
 mod slices;
 mod upload;
 mod versions;

@@ -278,12 +278,16 @@ fn version_of(digest: u128) -> Version {
     Version(format!("{digest:032x}"))
 }
 
-/// Tells a file from another one that is where it was. Elsewhere the number is not to be had.
+/// Tells a file from another one that is where it was.
+#[cfg(unix)]
 fn number(about: &fs::Metadata) -> u64 {
-    #[cfg(unix)]
-    return std::os::unix::fs::MetadataExt::ino(about);
-    #[cfg(not(unix))]
-    return u64::from(about.is_dir());
+    std::os::unix::fs::MetadataExt::ino(about)
+}
+
+/// Elsewhere files have no number that can be had.
+#[cfg(not(unix))]
+fn number(_about: &fs::Metadata) -> u64 {
+    0
 }
 
 /// Takes "there is no such file", also because a file is where a folder would be, as an answer.

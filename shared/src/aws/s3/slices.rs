@@ -9,6 +9,9 @@ use crate::ports::objects::{Slice, Version};
 
 const GET: &str = "GetObject";
 
+/// No object reaches so far, and a range that a server cannot read it may pass over.
+const FURTHEST: u64 = i64::MAX.unsigned_abs();
+
 impl S3Store {
     pub(super) async fn slice_of(
         &self,
@@ -17,8 +20,11 @@ impl S3Store {
         most: u64,
         content: Option<&Version>,
     ) -> Result<Option<Slice>, Failure> {
+        if from > FURTHEST {
+            return self.nothing_of(key, from, content).await;
+        }
         // A range has at least one byte.
-        let to = from.saturating_add(most.max(1) - 1);
+        let to = from.saturating_add(most.max(1) - 1).min(FURTHEST);
         let request = self.client.get_object().bucket(&self.bucket).key(self.object_key(key));
         let request = request.set_if_match(content.map(|Version(etag)| etag.clone()));
         let error = match request.range(format!("bytes={from}-{to}")).send().await {
@@ -122,7 +128,7 @@ mod tests {
 
         assert_eq!((&first.body[..], first.size, first.content), (&b"cde"[..], 6, one()));
         assert_eq!((&last.body[..], last.size), (&b"f"[..], 6));
-        let ranges = ["bytes=2-4".to_owned(), format!("bytes=5-{}", u64::MAX)];
+        let ranges = ["bytes=2-4".to_owned(), format!("bytes=5-{}", i64::MAX)];
         assert_eq!(connection.sent_header("range"), ranges.map(Some));
         assert_eq!(connection.sent_header("if-match"), [None, Some("\"1\"".to_owned())]);
     }

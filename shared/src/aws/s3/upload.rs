@@ -11,30 +11,14 @@ use aws_sdk_s3::config::{Builder, StalledStreamProtectionConfig};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::{Bytes, BytesMut};
-use md5::{Digest as _, Md5};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::parts::{MAX_PARTS, PART_SIZE, etag_of, part_size};
 use super::{S3Store, code};
 use crate::aws::clients::{STORE_TIMEOUT, timeouts};
 use crate::ports::failure::{Failure, FailureKind};
 use crate::ports::objects::{ObjectStore as _, PutMode, Version};
 use crate::ports::uploads::Upload;
-
-/// The size of the first parts. Each but the last must have 5 MiB at least.
-///
-/// Source: Amazon S3 User Guide, "Amazon S3 multipart upload limits".
-const PART_SIZE: usize = 8 << 20;
-
-/// Parts of one size, before they become twice as big: what is held grows with what was sent.
-const PARTS_OF_A_SIZE: usize = 1000;
-
-/// How often they become twice as big, to 512 MiB, so that 10,000 of them make an object of 2.6 TB.
-const DOUBLINGS: usize = 6;
-
-/// Parts of an object.
-///
-/// Source: Amazon S3 User Guide, "Amazon S3 multipart upload limits".
-const MAX_PARTS: usize = 10_000;
 
 /// Time for one try to complete an object, which S3 puts together before the answer ends.
 ///
@@ -129,16 +113,15 @@ impl Upload for S3Upload {
 
     async fn complete(mut self: Box<Self>) -> Result<Version, Failure> {
         let held = self.held.take().ok_or_else(|| self.broken())?.freeze();
-        if self.multipart.is_none() {
-            return self.store.put(&self.key, held, PutMode::Overwrite).await;
-        }
-        if !held.is_empty() {
-            self.send(held).await?;
+        if self.multipart.is_some() && !held.is_empty() {
+            self.send(held.clone()).await?;
         }
         self.arrive().await?;
         let Self { store, key, multipart, .. } = *self;
-        let Multipart { id, sent, .. } = multipart.into_iter().next().ok_or_else(|| store.no_etag(COMPLETE, &key))?;
-        store.complete_multipart(&key, &id, sent).await
+        match multipart {
+            Some(Multipart { id, sent, .. }) => store.complete_multipart(&key, &id, sent).await,
+            None => store.put(&key, held, PutMode::Overwrite).await,
+        }
     }
 
     async fn abort(self: Box<Self>) -> Result<(), Failure> {
@@ -206,23 +189,6 @@ impl S3Store {
             _ => Err(self.unreadable(COMPLETE, key, "the upload was over before, and the object is not what was sent")),
         }
     }
-}
-
-fn part_size(parts_before: usize) -> usize {
-    PART_SIZE << (parts_before / PARTS_OF_A_SIZE).min(DOUBLINGS)
-}
-
-/// The ETag of an object of these parts, where theirs are MD5 sums, as they are without KMS.
-///
-/// Source: Amazon S3 User Guide, "Checking object integrity", "Using Content-MD5 and the ETag".
-fn etag_of(parts: &[CompletedPart]) -> Option<String> {
-    let mut sums = Md5::new();
-    for part in parts {
-        let digits = part.e_tag()?.trim_matches('"');
-        sums.update(u128::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 32)?.to_be_bytes());
-    }
-    let sum: String = sums.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(format!("{sum}-{}", parts.len()))
 }
 
 #[cfg(test)]
@@ -321,14 +287,6 @@ mod tests {
 
         upload.complete().await.unwrap();
         assert_eq!(asked(&connection).len(), 3);
-    }
-
-    #[test]
-    fn parts_grow_so_that_ten_thousand_hold_terabytes() {
-        assert_eq!([0, 999, 1000, 2000].map(part_size), [PART_SIZE, PART_SIZE, 2 * PART_SIZE, 4 * PART_SIZE]);
-        assert_eq!([6000, 9999].map(part_size), [512 << 20, 512 << 20]);
-        let most: usize = (0..MAX_PARTS).map(part_size).sum();
-        assert!(most > 2_600_000_000_000, "{most}");
     }
 
     #[tokio::test]

@@ -49,9 +49,12 @@ impl S3Store {
             (Some(false) | None, ..) => More::No,
         };
         let mut versions = versions.into_iter().collect::<Result<Vec<Kept>, _>>()?;
-        if let Some(Err(key)) = place {
+        match place {
             // S3's words leave open whether the versions of the marker itself come first.
-            versions.retain(|kept| kept.key != key);
+            Some(Err(key)) => versions.retain(|kept| kept.key != key),
+            // An emulator lists the marker again where it is the only version of its key.
+            Some(Ok((key, id))) => versions.retain(|kept| kept.key != key || kept.id != id),
+            None => {}
         }
         Ok(KeptPage { versions, more })
     }

@@ -138,3 +138,94 @@ impl Upload for DirectoryUpload {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::directory::DirectoryStore;
+    use crate::ports::objects::{ObjectStore as _, PutMode};
+
+    const STALE: &[u8] = b"what a program that died left behind";
+
+    fn store() -> (tempfile::TempDir, DirectoryStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::open(folder.path().to_owned()).unwrap();
+        (folder, store)
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| name != ".locks");
+        names.sort();
+        names
+    }
+
+    #[tokio::test]
+    async fn uploads_at_once_have_files_of_their_own_and_leave_none() {
+        let (folder, store) = store();
+        let (first, second) = (store.upload("a").await.unwrap(), store.upload("a").await.unwrap());
+        let third = store.upload("a").await.unwrap();
+        assert_eq!(names(folder.path()), [".a.0.upload", ".a.1.upload", ".a.2.upload"]);
+
+        first.complete().await.unwrap();
+        second.abort().await.unwrap();
+        drop(third);
+
+        assert_eq!(names(folder.path()), ["a"]);
+    }
+
+    #[tokio::test]
+    async fn what_a_program_that_died_left_behind_is_taken_over() {
+        let (folder, store) = store();
+        fs::write(folder.path().join(".a.0.upload"), STALE).unwrap();
+
+        let mut upload = store.upload("a").await.unwrap();
+        upload.write(Bytes::from_static(b"new")).await.unwrap();
+        upload.complete().await.unwrap();
+
+        assert_eq!(names(folder.path()), ["a"]);
+        assert_eq!(fs::read(folder.path().join("a")).unwrap(), b"new");
+    }
+
+    #[tokio::test]
+    async fn keys_that_look_like_hidden_names_do_no_harm() {
+        let (folder, store) = store();
+        let upload = store.upload("a").await.unwrap();
+
+        for key in ["a.0", "a.0.upload", "a.0.0"] {
+            store.put(key, Bytes::from_static(b"other"), PutMode::Create).await.unwrap();
+            store.upload(key).await.unwrap().complete().await.unwrap();
+        }
+
+        assert_eq!(names(folder.path()), [".a.0.upload", "a.0", "a.0.0", "a.0.upload"]);
+        drop(upload);
+    }
+
+    #[tokio::test]
+    async fn a_folder_in_its_place_is_found_at_once() {
+        let (folder, store) = store();
+        fs::create_dir(folder.path().join("a")).unwrap();
+
+        for key in ["a", "../b", ".locks/01"] {
+            let refused = store.upload(key).await.err().unwrap();
+            assert_eq!(refused.kind, FailureKind::Invalid, "{refused}");
+        }
+    }
+
+    #[tokio::test]
+    async fn after_a_write_that_failed_the_object_cannot_be_completed() {
+        let (folder, store) = store();
+        let mut upload = begin(&store.file("Put", "a").unwrap()).unwrap();
+        let path = folder.path().join(".a.0.upload");
+        if let Some(draft) = &mut upload.draft {
+            draft.file = File::open(&path).unwrap();
+        }
+
+        upload.write(vec![0; HELD].into()).await.unwrap_err();
+
+        assert_eq!(upload.write(Bytes::new()).await.unwrap_err().kind, FailureKind::Invalid);
+        assert_eq!(Box::new(upload).complete().await.unwrap_err().kind, FailureKind::Invalid);
+        assert_eq!(names(folder.path()), Vec::<String>::new());
+    }
+}
