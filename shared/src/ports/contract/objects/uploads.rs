@@ -9,7 +9,7 @@ use crate::ports::objects::{ObjectStore, PutMode};
 const KEY: &str = "folder/object";
 
 /// More than the parts of any store hold, and no multiple of them.
-const BIG: usize = 20_000_001;
+const BIG: usize = 9_000_001;
 
 pub(super) async fn all<T: ObjectStore>(fresh: &impl AsyncFn() -> T) {
     an_upload_arrives_whole_and_shows_only_when_complete(&fresh().await).await;
