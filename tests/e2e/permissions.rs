@@ -177,7 +177,7 @@ fn assert_listed(purpose: For, needed: &Needed) {
         .iter()
         .filter(|it| !needed.contains(&name(it)) && !excused(it.action))
         .filter(|it| !matches!(it.when, When::Limited | When::ShareOfCapacity | When::FromKinesis | When::BackedUp))
-        .filter(|it| !matches!(it.when, When::AsOf | When::Created))
+        .filter(|it| !matches!(it.when, When::AsOf | When::Created | When::Verified))
         .filter(|it| it.when != When::OwnKey || !needed.iter().any(|(service, ..)| *service == Service::Sqs))
         .collect();
     assert!(superfluous.is_empty(), "{purpose:?} does not need {superfluous:?}");
@@ -417,7 +417,8 @@ async fn backing_up_and_restoring_with_a_fleet() {
     queued(with_role(&["backup", "full", MASTER, &dest, "--job-id", "B"]));
     assert_listed(For::BackupQueued, &stage.needed());
     let (full, items) = (format!("{dest}/B"), format!("{dest}/orders"));
-    queued(with_role(&["restore", &full, SLAVE]));
+    queued(with_role(&["restore", &full, SLAVE, "--verify"]));
+    queued(with_role(&["restore", &items, SLAVE, "--overwrite"]));
     assert_listed(For::RestoreQueued, &stage.needed());
     worker.terminate();
     assert_eq!(worker.wait(DEADLINE).code, Some(0));

@@ -9,7 +9,7 @@ use shared::domain::job::{JobKind, Manifest, Side};
 use shared::domain::key::KeySchema;
 use shared::domain::table_ref::TableRef;
 use shared::packing::Compression;
-use shared::ports::failure::Failure;
+use shared::ports::failure::{Failure, FailureKind};
 use shared::ports::objects::{ObjectStore, PutMode};
 use shared::retry::{self, RetryPolicy};
 
@@ -17,6 +17,9 @@ use crate::environment::Environment;
 use crate::finishing;
 use crate::plan::{CannotPlan, Segments, SyncRequest, plan_tables};
 use crate::source::found::{Found, find};
+
+/// The object in a full backup's folder that tells whose it is.
+const CLAIM: &str = "job.json";
 
 /// Segments of a folder of items unless the user says otherwise. How many objects there are only a listing tells.
 const SEGMENTS_OF_ITEMS: u32 = 64;
@@ -122,6 +125,17 @@ async fn plan_of_table(
     Ok(manifest)
 }
 
+/// Marks the folder that a replication keeps up to date.
+///
+/// # Errors
+/// As for [`mark_folder`].
+pub async fn mark_followed(environment: &Environment, manifest: &Manifest) -> Result<(), CannotPlan> {
+    let Some(url) = manifest.replicate.as_ref().and_then(|replicate| replicate.backup.clone()) else { return Ok(()) };
+    let store = environment.place(&Place { url, region: None, encryption: None }).await?;
+    let definition = definition(environment, &manifest.master).await?;
+    mark_folder(&*store, manifest, definition).await
+}
+
 /// How the table is to be made again. A backup without it can be restored, but only into a table that is there.
 async fn definition(environment: &Environment, side: &Side) -> Result<Option<TableDefinition>, Failure> {
     let table = environment.table(side).await?;
@@ -173,6 +187,31 @@ async fn refuse_taken(environment: &Environment, to: &Place, job: &str) -> Resul
         return Err(CannotPlan::BackupExists { url: store.url(&key) });
     }
     Ok(())
+}
+
+/// Takes the folder of a full backup for a job, so that no job of the same id but of another store puts its objects
+/// there. The same job may take it again.
+///
+/// # Errors
+/// `BackupExists`, when another job has it; the store's.
+pub async fn claim_folder(
+    environment: &Environment,
+    manifest: &Manifest,
+    manifest_url: &str,
+) -> Result<(), CannotPlan> {
+    let Some(backup) = manifest.backup.as_ref().filter(|_| manifest.kind.is_finished_last()) else { return Ok(()) };
+    let store = environment.place(&backup.to).await?;
+    let key = format!("{}/{CLAIM}", manifest.job);
+    let body = Bytes::from(format!("{}\n", serde_json::json!({ "job": manifest.job, "manifest": manifest_url })));
+    let claimed = retry::call(RetryPolicy::default(), || store.put(&key, body.clone(), PutMode::Create)).await;
+    match claimed {
+        Err(failure) if failure.kind == FailureKind::Conflict => {
+            let there = retry::call(RetryPolicy::default(), || store.get(&key)).await?;
+            let is_ours = there.is_some_and(|there| there.body == body);
+            if is_ours { Ok(()) } else { Err(CannotPlan::BackupExists { url: store.url(&key) }) }
+        }
+        answer => Ok(drop(answer?)),
+    }
 }
 
 /// Marks the folder of a table's items; doing it again is harmless.

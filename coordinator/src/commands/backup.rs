@@ -6,7 +6,7 @@ use shared::domain::summary::Fold;
 use tokio_util::sync::CancellationToken;
 use worker::finishing;
 use worker::plan::CannotPlan;
-use worker::plan_backup::{plan_full, plan_incremental, plan_snapshot};
+use worker::plan_backup::{claim_folder, plan_full, plan_incremental, plan_snapshot};
 
 use super::sync::{Wait, after_enqueuing, enqueue, work_here};
 use crate::cli::backup::{BackupArgs, BackupCommand};
@@ -58,6 +58,7 @@ async fn begin(
         None => None,
     };
     let journal = settings.journal(&manifest.job).await?;
+    claim_folder(&settings.environment(), &manifest, &journal.manifest_url()).await?;
     journal.create(&manifest).await?;
     let units = manifest.units().collect();
     match queue {

@@ -8,6 +8,7 @@ use shared::journal::StoreUrl;
 use tokio_util::sync::CancellationToken;
 use worker::following;
 use worker::plan::{GlobalTables, LimitsAsked, Segments, SyncRequest, plan};
+use worker::plan_backup::mark_followed;
 use worker::plan_replicate::{From, ReplicateRequest, Stood, plan_replicate};
 
 use super::backfill::backfill_settings;
@@ -34,6 +35,7 @@ pub(super) async fn run(settings: &Settings, args: ReplicateArgs, stop: Cancella
         None => None,
     };
     let (manifest, shards) = plan_replicate(request, &settings.environment()).await?;
+    mark_followed(&settings.environment(), &manifest).await?;
     let journal = settings.journal(&manifest.job).await?;
     journal.create_following(&manifest, &shards).await?;
     let units: Vec<_> = manifest.units().collect();

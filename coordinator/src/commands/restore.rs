@@ -4,6 +4,7 @@ use serde_json::json;
 use shared::domain::control::Control;
 use shared::domain::summary::{Fold, Summary};
 use shared::journal::Journal;
+use shared::ports::queue::WorkQueue;
 use tokio_util::sync::CancellationToken;
 use worker::plan_restore::{Restore, plan_restore};
 
@@ -33,10 +34,10 @@ pub(super) async fn run(settings: &Settings, args: RestoreArgs, stop: Cancellati
     let journal = create(settings, &restore).await?;
     let manifest = &restore.manifest;
     let units: Vec<_> = manifest.units().collect();
-    let summary = match queue {
+    let summary = match &queue {
         Some(queue) => {
             let queued = Fold::new(manifest).finish(&Control::default());
-            let published = enqueue(settings, &*queue, &journal, manifest, units, &stop).await?;
+            let published = enqueue(settings, &**queue, &journal, manifest, units, &stop).await?;
             if !args.verify {
                 let wait = args.new_job.wait.into();
                 return after_enqueuing(settings, &journal, manifest, &queued, published, wait, &stop).await;
@@ -53,7 +54,7 @@ pub(super) async fn run(settings: &Settings, args: RestoreArgs, stop: Cancellati
     if settings.output == OutputFormat::Text {
         show(settings, &summary)?;
     }
-    let verified = verify(settings, &restore, parallel, &stop).await?;
+    let verified = verify(settings, &restore, queue.as_deref(), parallel, &stop).await?;
     let mut output = Output::new();
     match settings.output {
         OutputFormat::Json => output.json(&json!({ "restore": summary, "verify": verified }))?,
@@ -72,10 +73,11 @@ async fn create(settings: &Settings, restore: &Restore) -> Result<Journal, Failu
     Ok(journal)
 }
 
-/// Holds the table against the backup, in this process.
+/// Holds the table against the backup, where the restore was done.
 async fn verify(
     settings: &Settings,
     restore: &Restore,
+    queue: Option<&dyn WorkQueue>,
     parallel: u32,
     stop: &CancellationToken,
 ) -> Result<Summary, Failure> {
@@ -84,5 +86,11 @@ async fn verify(
     let journal = create(settings, &verification).await?;
     settings.note(&format!("job {}: holding the table against the backup", manifest.job));
     let units = manifest.units().collect();
-    work_quietly(settings, &journal, manifest, units, parallel, stop).await
+    match queue {
+        Some(queue) => {
+            enqueue(settings, queue, &journal, manifest, units, stop).await?;
+            Ok(follow::folder(settings.progress, &journal, manifest, stop).await?)
+        }
+        None => work_quietly(settings, &journal, manifest, units, parallel, stop).await,
+    }
 }

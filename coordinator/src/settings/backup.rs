@@ -31,6 +31,13 @@ impl Settings {
     /// # Errors
     /// When its flags contradict each other.
     pub fn full_request(&self, args: &FullArgs) -> Result<BackupRequest, Failure> {
+        let scan = &args.of.scan;
+        if scan.only_segments.is_some() || !scan.starting_key.is_empty() {
+            return Err(Failure::usage(
+                "a part of a table is no backup of it: --only-segments and --starting-key are for other jobs",
+                "leave them out; workers share the segments of one job with --queue",
+            ));
+        }
         self.backup_of_table(&args.of, compression(args.packing.compression))
     }
 

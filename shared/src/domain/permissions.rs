@@ -218,6 +218,14 @@ pub fn permissions(purpose: For) -> Vec<Permission> {
         all.extend([line(DynamoDb, Always, Master, &["Scan"]), line(DynamoDb, Always, Slaves, slaves)]);
         all
     };
+    let mark = || {
+        let objects = &["GetObject", "PutObject"];
+        vec![
+            line(S3, BackedUp, Backup, objects),
+            line(S3, BackedUp, BackupBucket, &["ListBucket"]),
+            line(DynamoDb, BackedUp, Master, &["DescribeTimeToLive"]),
+        ]
+    };
     let list_shards = || {
         [
             line(DynamoDb, Always, Stream, &["DescribeStream"]),
@@ -259,8 +267,8 @@ pub fn permissions(purpose: For) -> Vec<Permission> {
     let lines: Vec<Vec<Permission>> = match purpose {
         For::Backfill => copy(),
         For::BackfillQueued => publish(),
-        For::Replicate => follow(),
-        For::ReplicateQueued => [publish(), list_shards().into()].concat(),
+        For::Replicate => [follow(), mark()].concat(),
+        For::ReplicateQueued => [publish(), list_shards().into(), mark()].concat(),
         For::CopyingWorker => [vec![take_messages()], copy(), follow()].concat(),
         For::Sync(policy) => [work(policy), plan().into()].concat(),
         For::SyncQueued => [vec![assume(), enqueue(), write(), write_key()], plan().into(), read().into()].concat(),
@@ -288,10 +296,10 @@ pub fn permissions(purpose: For) -> Vec<Permission> {
             [by_key, read().into(), read_object().into(), older().into()].concat()
         }
         For::Restore => [on_jobs(), of_restore(), vec![restored(), verified()]].concat(),
-        For::RestoreQueued => [vec![enqueue(), write(), write_key(), verified()], read().into(), of_restore()].concat(),
+        For::RestoreQueued => [vec![enqueue(), write(), write_key()], read().into(), of_restore()].concat(),
         For::BackupWorker => {
             let table = line(DynamoDb, Always, Master, &["DescribeTable", "Scan"]);
-            let all = vec![take_messages(), assume(), table, restored()];
+            let all = vec![take_messages(), assume(), table, restored(), verified()];
             [all, on_jobs(), keep(), older().into()].concat()
         }
         For::RecordDiff => [vec![assume()], look_up().into()].concat(),
