@@ -1,6 +1,5 @@
 //! The kinds of work, one folder each.
 
-pub(crate) mod backfill;
 pub(crate) mod shard;
 pub mod sync;
 pub(crate) mod transfer;
@@ -61,12 +60,16 @@ pub(crate) async fn run(
 ) -> Result<Ended, Stuck> {
     match (unit.pass, job.manifest.kind) {
         (Pass::Stream, _) => Box::pin(shard::run(job, owned, queue, stop)).await,
-        (Pass::Master, JobKind::Backfill | JobKind::Replicate | JobKind::Incremental) => {
-            Box::pin(backfill::run(job, owned, stop)).await
-        }
-        (Pass::Master, JobKind::Backup | JobKind::Snapshot | JobKind::Restore | JobKind::Verify) => {
-            Box::pin(transfer::run(job, owned, stop)).await
-        }
         (Pass::Master, JobKind::Sync) | (Pass::Slave(_), _) => Box::pin(sync::run(job, owned, stop)).await,
+        (
+            Pass::Master,
+            JobKind::Backfill
+            | JobKind::Replicate
+            | JobKind::Backup
+            | JobKind::Incremental
+            | JobKind::Snapshot
+            | JobKind::Restore
+            | JobKind::Verify,
+        ) => Box::pin(transfer::run(job, owned, stop)).await,
     }
 }

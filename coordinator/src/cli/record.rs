@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use shared::domain::key::{KeyAttribute, KeySchema, KeyType};
 use shared::domain::table_ref::TableRef;
 
+use super::backup::TableAccessArgs;
 use super::{CredentialArgs, MfaArgs, job_id, seconds};
 
 /// Options of `record`.
@@ -123,18 +124,9 @@ pub struct KeptRecordArgs {
     /// The key, {"id":"abc"} or {"id":{"S":"abc"}}
     #[arg(value_name = "KEY")]
     pub key: String,
-    /// A role to assume for the table
-    #[arg(long, value_name = "ARN", help_heading = "AWS")]
-    pub role_arn: Option<String>,
-    /// The external id that the role asks for
-    #[arg(long, value_name = "ID", requires = "role_arn", help_heading = "AWS")]
-    pub external_id: Option<String>,
-    /// The MFA device for --role-arn; without --mfa-token its code is asked for on the terminal
-    #[arg(long, value_name = "ARN", help_heading = "AWS")]
-    pub mfa_serial: Option<String>,
-    /// The code it shows
-    #[arg(long, value_name = "CODE", requires = "mfa_serial", help_heading = "AWS")]
-    pub mfa_token: Option<String>,
+    /// Whose credentials are used.
+    #[command(flatten)]
+    pub access: TableAccessArgs,
 }
 
 /// Options of `record backup`.

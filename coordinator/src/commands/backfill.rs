@@ -1,12 +1,10 @@
 //! `backfill`: plan, create the job, and either copy here or put the segments onto the queue.
 
-use shared::domain::control::Control;
 use shared::domain::job::{BackfillSettings, Existing};
-use shared::domain::summary::Fold;
 use tokio_util::sync::CancellationToken;
 use worker::plan::plan_backfill;
 
-use super::sync::{after_enqueuing, enqueue, work_here};
+use super::sync::carry_out;
 use crate::cli::BackfillArgs;
 use crate::failure::{Exit, Failure};
 use crate::settings::{Settings, default_parallel};
@@ -22,19 +20,9 @@ pub(super) async fn run(settings: &Settings, args: BackfillArgs, stop: Cancellat
     let manifest = plan_backfill(request, backfill_settings(args.only_missing), &settings.environment()).await?;
     let journal = settings.journal(&manifest.job).await?;
     journal.create(&manifest).await?;
-    let units = manifest.units().collect();
-    match queue {
-        Some(queue) => {
-            let queued = Fold::new(&manifest).finish(&Control::default());
-            let published = enqueue(settings, &*queue, &journal, &manifest, units, &stop).await?;
-            let wait = args.copy.new_job.wait.into();
-            after_enqueuing(settings, &journal, &manifest, &queued, published, wait, &stop).await
-        }
-        None => {
-            let parallel = args.copy.scan.parallel.unwrap_or_else(default_parallel);
-            work_here(settings, &journal, &manifest, units, parallel, stop).await
-        }
-    }
+    let parallel = args.copy.scan.parallel.unwrap_or_else(default_parallel);
+    let wait = args.copy.new_job.wait.into();
+    carry_out(settings, (&journal, &manifest), queue.as_deref(), parallel, wait, stop).await
 }
 
 /// What is done about an item that a slave has already.

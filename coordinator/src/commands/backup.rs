@@ -1,14 +1,12 @@
 //! `backup full`, `incremental` and `snapshot`: plan, create the job, and do its work here or put it onto the queue.
 
-use shared::domain::control::Control;
 use shared::domain::job::Manifest;
-use shared::domain::summary::Fold;
 use tokio_util::sync::CancellationToken;
 use worker::finishing;
 use worker::plan::CannotPlan;
 use worker::plan_backup::{claim_folder, plan_full, plan_incremental, plan_snapshot};
 
-use super::sync::{Wait, after_enqueuing, enqueue, work_here};
+use super::sync::{Wait, carry_out};
 use crate::cli::backup::{BackupArgs, BackupCommand};
 use crate::failure::{Exit, Failure};
 use crate::settings::{Settings, default_parallel};
@@ -60,16 +58,6 @@ async fn begin(
     let journal = settings.journal(&manifest.job).await?;
     claim_folder(&settings.environment(), &manifest, &journal.manifest_url()).await?;
     journal.create(&manifest).await?;
-    let units = manifest.units().collect();
-    match queue {
-        Some(queue) => {
-            let queued = Fold::new(&manifest).finish(&Control::default());
-            let published = enqueue(settings, &*queue, &journal, &manifest, units, &stop).await?;
-            after_enqueuing(settings, &journal, &manifest, &queued, published, wait, &stop).await
-        }
-        None => {
-            let parallel = parallel.unwrap_or_else(default_parallel);
-            work_here(settings, &journal, &manifest, units, parallel, stop).await
-        }
-    }
+    let parallel = parallel.unwrap_or_else(default_parallel);
+    carry_out(settings, (&journal, &manifest), queue.as_deref(), parallel, wait, stop).await
 }

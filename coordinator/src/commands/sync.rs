@@ -44,17 +44,27 @@ pub(super) async fn run(settings: &Settings, args: SyncArgs, stop: CancellationT
     let journal = settings.journal(&manifest.job).await?;
     journal.create(&manifest).await?;
     settings.note(&quote::strategy_note(&manifest));
+    let parallel = args.scan.parallel.unwrap_or_else(default_parallel);
+    carry_out(settings, (&journal, &manifest), queue.as_deref(), parallel, args.new_job.wait.into(), stop).await
+}
+
+/// Does the segments of a new job here, or puts them onto the queue.
+pub(super) async fn carry_out(
+    settings: &Settings,
+    (journal, manifest): (&Journal, &Manifest),
+    queue: Option<&dyn WorkQueue>,
+    parallel: u32,
+    wait: Wait,
+    stop: CancellationToken,
+) -> Result<Exit, Failure> {
     let units = manifest.units().collect();
     match queue {
         Some(queue) => {
-            let queued = Fold::new(&manifest).finish(&Control::default());
-            let published = enqueue(settings, &*queue, &journal, &manifest, units, &stop).await?;
-            after_enqueuing(settings, &journal, &manifest, &queued, published, args.new_job.wait.into(), &stop).await
+            let queued = Fold::new(manifest).finish(&Control::default());
+            let published = enqueue(settings, queue, journal, manifest, units, &stop).await?;
+            after_enqueuing(settings, journal, manifest, &queued, published, wait, &stop).await
         }
-        None => {
-            let parallel = args.scan.parallel.unwrap_or_else(default_parallel);
-            work_here(settings, &journal, &manifest, units, parallel, stop).await
-        }
+        None => work_here(settings, journal, manifest, units, parallel, stop).await,
     }
 }
 

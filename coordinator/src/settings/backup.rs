@@ -149,7 +149,10 @@ impl Settings {
     }
 
     /// A single table, and how it is reached.
-    fn side(&self, table: &TableRef, access: &TableAccessArgs) -> Result<Side, Failure> {
+    ///
+    /// # Errors
+    /// When the flags contradict each other.
+    pub fn side(&self, table: &TableRef, access: &TableAccessArgs) -> Result<Side, Failure> {
         let credentials = CredentialArgs {
             role_arn: access.role_arn.clone(),
             external_id: access.external_id.clone(),

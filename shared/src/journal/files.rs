@@ -5,8 +5,6 @@ use super::folder::Journal;
 use super::parts::{Packed, unpack};
 use crate::domain::backup::ItemFile;
 use crate::domain::job::Manifest;
-use crate::ports::failure::FailureKind;
-use crate::ports::objects::PutMode;
 
 const NAME: &str = "files.jsonl.gz";
 
@@ -18,22 +16,10 @@ impl Journal {
     /// # Errors
     /// `JobExists` when the id is taken; nothing is changed then.
     pub async fn create_reading(&self, manifest: &Manifest, files: &[ItemFile]) -> Result<(), JournalError> {
-        self.store.learn(manifest.encryption.as_ref());
-        let key = self.key(NAME);
         let body = files.iter().collect::<Packed<&ItemFile>>().finish();
-        let body =
-            body.map_err(|error| JournalError::Damaged { url: self.store.url(&key), what: error.to_string() })?;
-        match self.store.put(&key, body.clone(), PutMode::Create).await {
-            Err(failure) if failure.kind == FailureKind::Conflict => {
-                if self.get(&self.key("manifest.json")).await?.is_some() {
-                    return Err(JournalError::JobExists { job: self.job.clone(), url: self.manifest_url() });
-                }
-                // Whoever wanted to create the job before died over it.
-                self.store.put(&key, body, PutMode::Overwrite).await?;
-            }
-            answer => drop(answer?),
-        }
-        self.create(manifest).await
+        let url = || self.store.url(&self.key(NAME));
+        let body = body.map_err(|error| JournalError::Damaged { url: url(), what: error.to_string() })?;
+        self.create_after(NAME, body, manifest).await
     }
 
     /// The files that the job reads, in the order in which they are numbered.

@@ -98,6 +98,26 @@ impl Journal {
         }
     }
 
+    /// Creates the job together with an object that has to be there whenever the manifest is, and so comes first.
+    ///
+    /// # Errors
+    /// As for [`Journal::create`].
+    pub(super) async fn create_after(&self, name: &str, body: Bytes, manifest: &Manifest) -> Result<(), JournalError> {
+        self.store.learn(manifest.encryption.as_ref());
+        let key = self.key(name);
+        match self.store.put(&key, body.clone(), PutMode::Create).await {
+            Err(failure) if failure.kind == FailureKind::Conflict => {
+                if self.get(&self.key("manifest.json")).await?.is_some() {
+                    return Err(JournalError::JobExists { job: self.job.clone(), url: self.manifest_url() });
+                }
+                // Whoever wanted to create the job before died over it.
+                self.store.put(&key, body, PutMode::Overwrite).await?;
+            }
+            answer => drop(answer?),
+        }
+        self.create(manifest).await
+    }
+
     /// Reads the manifest.
     ///
     /// # Errors

@@ -23,20 +23,8 @@ impl Journal {
     /// # Errors
     /// `JobExists` when the id is taken; nothing is changed then.
     pub async fn create_following(&self, manifest: &Manifest, shards: &Shards) -> Result<(), JournalError> {
-        self.store.learn(manifest.encryption.as_ref());
-        let key = self.key(NAME);
         let body = self.to_json(NAME, shards)?;
-        match self.store.put(&key, body.clone(), PutMode::Create).await {
-            Err(failure) if failure.kind == FailureKind::Conflict => {
-                if self.get(&self.key("manifest.json")).await?.is_some() {
-                    return Err(JournalError::JobExists { job: self.job.clone(), url: self.manifest_url() });
-                }
-                // Whoever wanted to create the job before died over it.
-                self.store.put(&key, body, PutMode::Overwrite).await?;
-            }
-            answer => drop(answer?),
-        }
-        self.create(manifest).await
+        self.create_after(NAME, body, manifest).await
     }
 
     /// The shards of a job that follows changes; none of any other job.

@@ -10,7 +10,6 @@ use worker::record::kept::ItemFolder;
 
 use super::bad_key;
 use crate::cli::record::KeptRecordArgs;
-use crate::cli::{CredentialArgs, MfaArgs};
 use crate::failure::Failure;
 use crate::settings::Settings;
 
@@ -40,18 +39,12 @@ pub(super) async fn open(
     schema: Option<&KeySchema>,
     access: Access,
 ) -> Result<Record, Failure> {
-    let credentials = CredentialArgs {
-        role_arn: args.role_arn.clone(),
-        external_id: args.external_id.clone(),
-        ..CredentialArgs::default()
-    };
-    let mfa = MfaArgs { mfa_serial: args.mfa_serial.clone(), mfa_token: args.mfa_token.clone(), ..MfaArgs::default() };
     let url: StoreUrl = args.dest.parse().map_err(|_| {
         Failure::usage(format!("`{}` is no place of a backup", args.dest), "give s3://BUCKET/PREFIX or a directory")
     })?;
     let url = url.absolute()?;
-    let (side, _) = settings.sides(&args.table, &[], &credentials, &mfa)?;
-    Box::pin(settings.sign_in(&[&side], &mfa)).await?;
+    let side = settings.side(&args.table, &args.access)?;
+    Box::pin(settings.sign_in(&[&side], &args.access.mfa())).await?;
     let name = side.table.to_string();
     let environment = settings.environment();
     let table = environment.table(&side).await?;

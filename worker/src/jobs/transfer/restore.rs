@@ -1,4 +1,4 @@
-//! Items of a backup, put into the table.
+//! Items, put into every slave; and into the folder of one object per item, where the job keeps one.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::apply::{Due, Fence, Outcomes};
 use crate::context::JobContext;
 use crate::rejects::rejected;
 
-/// Puts items into the one slave of the job.
+/// Puts items where the job's copies go.
 pub(super) struct Restore<'a> {
     job: &'a Arc<JobContext>,
     owned: &'a OwnedUnit,
