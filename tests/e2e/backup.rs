@@ -15,3 +15,4 @@ mod refusals;
 mod round_trips;
 mod scene;
 mod stream;
+mod stumbling;

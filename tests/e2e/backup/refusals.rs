@@ -174,7 +174,9 @@ async fn sources_that_are_none_are_refused_and_the_right_folder_is_named() {
     scene.refused(&["restore", &scene.at("items"), COPY], 3, &["name a folder in it", &scene.at("items/orders")]);
     scene.refused(&["restore", &scene.at("notes"), COPY], 3, &["today.txt", "no file of items"]);
     let dest = scene.at("backups");
-    scene.refused(&["backup", "snapshot", &scene.at("backups/B"), &dest], 3, &["is a full backup already"]);
+    scene.full("another", &[]);
+    let full = scene.at("backups/another");
+    scene.refused(&["backup", "snapshot", &full, &dest], 3, &["is a full backup already"]);
     scene.refused(&["backup", "snapshot", &scene.at("items"), &dest], 3, &[&scene.at("items/orders")]);
 
     assert!(scene.server.read_all("copy").await.is_empty());

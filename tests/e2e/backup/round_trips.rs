@@ -33,7 +33,7 @@ fn extremes(key: &Json, sort: &Json) -> Item {
         "blobs": {"BS": ["", "AA==", "//8="]},
         "true": {"BOOL": true}, "false": {"BOOL": false}, "null": {"NULL": true},
         "no_list": {"L": []}, "no_map": {"M": {}},
-        "nested": {"M": {"Item": {"L": [{"M": {"": {"S": "named by nothing"}, "n": {"N": LONG}}}, {"SS": ["x"]}]}}},
+        "nested": {"M": {"Item": {"L": [{"M": {"a.b[0]": {"S": "no path"}, "n": {"N": LONG}}}, {"SS": ["x"]}]}}},
         "Item": {"S": "wrapped"},
     }))
 }

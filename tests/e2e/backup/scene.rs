@@ -99,7 +99,9 @@ impl Scene {
             Place::Directory => {
                 let home = self.home.path();
                 let of = |path: &Path| path.strip_prefix(home).expect("it is below").display().to_string();
-                crate::stage::files(&self.path(folder)).keys().map(|path| of(Path::new(path))).collect()
+                let keys = crate::stage::files(&self.path(folder)).into_keys().map(|path| of(Path::new(&path)));
+                // A directory has hidden files besides: locks, and what was being written when a program was killed.
+                keys.filter(|key| !key.split('/').any(|part| part.starts_with('.'))).collect()
             }
             Place::Bucket(bucket) => bucket.keys(&format!("{folder}/")).await,
         }

@@ -6,14 +6,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use aws_sdk_s3::types::CreateBucketConfiguration;
 use serde_json::{Value as Json, json};
 use shared::domain::key::KeyType;
 use tests::buckets::Bucket;
 use tests::dynamodb::DynamoDb;
 use tests::generate::schema;
 use tests::lambda::{Answered, Lambda};
-use tests::ministack::MiniStack;
-use tests::process::{Programs, Running};
+use tests::ministack::{MiniStack, unique};
+use tests::process::{Programs, REGION, Running};
 use tests::relay::Relay;
 
 use crate::stage::programs;
@@ -37,17 +38,29 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
+        Self::of_region(REGION).await
+    }
+
+    /// With a bucket in this region, from which the test itself does not read.
+    async fn of_region(region: &str) -> Self {
         let (server, services) = (DynamoDb::start(), MiniStack::shared());
         server.create_table("orders", &schema(KeyType::S, None)).await;
         let (lambda, bucket) = (Lambda::start(Duration::from_secs(25)), Bucket::create(services).await);
+        let mut name = bucket.name.clone();
+        if region != REGION {
+            name = unique("elsewhere");
+            let place = CreateBucketConfiguration::builder().location_constraint(region.into()).build();
+            let request = bucket.client().create_bucket().bucket(&name).create_bucket_configuration(place);
+            request.send().await.expect("the bucket is created");
+        }
         let relay = Relay::before(&services.endpoint());
         let programs = programs().with_dynamodb(&server.endpoint()).with_services(&relay.endpoint());
         let programs = lambda.environment().iter().fold(programs, |programs, (name, value)| programs.with(name, value));
         let programs = programs
             .with("_HANDLER", "index.backup")
-            .with("BackupBucket", &bucket.name)
+            .with("BackupBucket", &name)
             .with("BackupPrefix", "live")
-            .with("BackupRegion", "eu-central-1");
+            .with("BackupRegion", region);
         let running = programs.spawn(Path::new(env!("CARGO_BIN_EXE_dynamend-lambda-under-test")), &[]);
         Self { lambda, bucket, relay, sequence: 0, _server: server, _running: running, _home: programs }
     }
@@ -138,13 +151,14 @@ async fn b6_many_changes_of_several_keys_leave_the_right_objects() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn b7_the_region_of_the_backup_is_that_of_its_variable() {
-    let mut scene = Scene::new().await;
+    let mut scene = Scene::of_region("eu-central-1").await;
 
     scene.send(&[("INSERT", "a", Some(1))]);
 
     let puts: Vec<_> = scene.relay.take_calls().into_iter().filter(|call| call.request.method == "PUT").collect();
     assert!(!puts.is_empty());
     for put in puts {
+        assert_eq!(put.status, 200);
         let signed = &put.request.headers["authorization"];
         assert!(signed.contains("/eu-central-1/s3/aws4_request"), "{signed}");
     }
