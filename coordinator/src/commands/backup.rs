@@ -38,7 +38,7 @@ pub(super) async fn run(settings: &Settings, args: BackupArgs, stop: Cancellatio
             (planned, args.metric_namespace.clone(), table, args.cut.parallel, args.new_job.wait)
         }
     };
-    let begun = begin(settings, planned, parallel, wait.into(), stop).await;
+    let begun = Box::pin(begin(settings, planned, parallel, wait.into(), stop)).await;
     if let (Err(_), Some(namespace)) = (&begun, &namespace) {
         finishing::publish_metrics(namespace, &table, (0, 0, 1));
     }

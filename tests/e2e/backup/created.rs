@@ -27,18 +27,18 @@ fn client(endpoint: &str) -> Client {
 }
 
 fn attribute(name: &str, kind: ScalarAttributeType) -> AttributeDefinition {
-    AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().unwrap()
+    AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().expect("all is set")
 }
 
 fn keys(names: &[&str]) -> Vec<KeySchemaElement> {
     let element = |(name, role): (&&str, KeyType)| {
-        KeySchemaElement::builder().attribute_name(*name).key_type(role).build().unwrap()
+        KeySchemaElement::builder().attribute_name(*name).key_type(role).build().expect("all is set")
     };
     names.iter().zip([KeyType::Hash, KeyType::Range]).map(element).collect()
 }
 
 fn throughput(read: i64, write: i64) -> ProvisionedThroughput {
-    ProvisionedThroughput::builder().read_capacity_units(read).write_capacity_units(write).build().unwrap()
+    ProvisionedThroughput::builder().read_capacity_units(read).write_capacity_units(write).build().expect("all is set")
 }
 
 /// A table with all that a table has, and one item.
@@ -69,13 +69,13 @@ async fn create(client: &Client, name: &str, billing: BillingMode) {
         .attribute_definitions(attribute("at", ScalarAttributeType::N))
         .attribute_definitions(attribute("state", ScalarAttributeType::S))
         .attribute_definitions(attribute("size", ScalarAttributeType::N))
-        .global_secondary_indexes(global.unwrap())
-        .local_secondary_indexes(local.unwrap())
-        .stream_specification(stream.unwrap())
+        .global_secondary_indexes(global.expect("all is set"))
+        .local_secondary_indexes(local.expect("all is set"))
+        .stream_specification(stream.expect("all is set"))
         .send()
         .await
         .expect("the table is created");
-    let by = TimeToLiveSpecification::builder().enabled(true).attribute_name("expires").build().unwrap();
+    let by = TimeToLiveSpecification::builder().enabled(true).attribute_name("expires").build().expect("all is set");
     client.update_time_to_live().table_name(name).time_to_live_specification(by).send().await.expect("it is set");
     client
         .put_item()

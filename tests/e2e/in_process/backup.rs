@@ -72,11 +72,12 @@ impl Scene {
         let environment = self.world.environment(&Worker::default());
         match work {
             Work::Full => {
-                let manifest = plan_full(self.backup_request(JOB), &environment).await.unwrap();
+                let manifest = plan_full(self.backup_request(JOB), &environment).await.expect("it can be planned");
                 self.world.job_with(manifest, None).await
             }
             Work::Incremental => {
-                let manifest = plan_incremental(self.backup_request(JOB), &environment).await.unwrap();
+                let manifest =
+                    plan_incremental(self.backup_request(JOB), &environment).await.expect("it can be planned");
                 self.world.job_with(manifest, None).await
             }
             Work::Snapshot => {
@@ -84,13 +85,13 @@ impl Scene {
                 let environment = self.world.environment(&Worker::default());
                 let backup = self.backup_request(JOB);
                 let request = SnapshotRequest { backup, from, key_schema: None, as_of_ms: None };
-                let manifest = plan_snapshot(request, &environment).await.unwrap();
+                let manifest = plan_snapshot(request, &environment).await.expect("it can be planned");
                 self.world.job_with(manifest, None).await
             }
             Work::RestoreFull => {
-                let manifest = plan_full(self.backup_request("B"), &environment).await.unwrap();
+                let manifest = plan_full(self.backup_request("B"), &environment).await.expect("it can be planned");
                 let backup = self.world.job_with(manifest, None).await;
-                self.world.work(&Worker::default(), &backup.enqueue().await).await.unwrap();
+                self.world.work(&Worker::default(), &backup.enqueue().await).await.expect("it works");
                 let from = self.below(BACKUPS, "B/");
                 self.restore(&from).await
             }
@@ -106,16 +107,17 @@ impl Scene {
         tables.master = tables.slaves.remove(0);
         let (into, no_table) = (Into::Empty, NoTable::Refuse);
         let request = RestoreRequest { tables, from: place(from), into, no_table, as_of_ms: None };
-        let restore = plan_restore(request, &self.world.environment(&Worker::default())).await.unwrap();
+        let restore =
+            plan_restore(request, &self.world.environment(&Worker::default())).await.expect("it can be planned");
         self.world.job_with(restore.manifest, restore.files.as_deref()).await
     }
 
     /// Makes an incremental backup; its folder as a place of its own.
     async fn folder_of_items(&mut self) -> String {
         let environment = self.world.environment(&Worker::default());
-        let manifest = plan_incremental(self.backup_request("I"), &environment).await.unwrap();
+        let manifest = plan_incremental(self.backup_request("I"), &environment).await.expect("it can be planned");
         let job = self.world.job_with(manifest, None).await;
-        self.world.work(&Worker::default(), &job.enqueue().await).await.unwrap();
+        self.world.work(&Worker::default(), &job.enqueue().await).await.expect("it works");
         self.below(BACKUPS, "table-0/")
     }
 
@@ -124,7 +126,7 @@ impl Scene {
         let (from, to) = (Arc::clone(self.store(url)), MemoryStore::new("below"));
         for key in from.keys() {
             if let Some(name) = key.strip_prefix(prefix) {
-                to.write(name, from.read(&key).unwrap());
+                to.write(name, from.read(&key).expect("it is there"));
             }
         }
         let url = format!("{url}/{}", prefix.trim_end_matches('/'));
@@ -139,20 +141,22 @@ impl Scene {
             .expect("its manifest is JSON");
         let unpacked = |key: &str| {
             let mut text = String::new();
-            MultiGzDecoder::new(&store.read(key).expect("it is there")[..]).read_to_string(&mut text).unwrap();
+            MultiGzDecoder::new(&store.read(key).expect("it is there")[..])
+                .read_to_string(&mut text)
+                .expect("it is there");
             text
         };
-        let list = unpacked(&format!("{job}/{}", manifest["list"]["name"].as_str().unwrap()));
+        let list = unpacked(&format!("{job}/{}", manifest["list"]["name"].as_str().expect("it has a name")));
         let mut names: Vec<String> = Vec::new();
         let mut items = Vec::new();
         for object in list.lines() {
-            let object: Json = serde_json::from_str(object).unwrap();
-            let name = format!("{job}/{}", object["name"].as_str().unwrap());
+            let object: Json = serde_json::from_str(object).expect("it is JSON");
+            let name = format!("{job}/{}", object["name"].as_str().expect("it has a name"));
             let text = unpacked(&name);
             assert_eq!(object["items"], text.lines().count());
             for line in text.lines() {
-                let line: Json = serde_json::from_str(line).unwrap();
-                items.push(item_from_json(&line["Item"]).unwrap());
+                let line: Json = serde_json::from_str(line).expect("it is JSON");
+                items.push(item_from_json(&line["Item"]).expect("it is an item"));
             }
             names.push(name);
         }
@@ -166,7 +170,8 @@ impl Scene {
 
     fn sorted(&self, items: &[Item]) -> BTreeMap<Vec<u8>, Item> {
         let schema = &self.world.schema;
-        let keyed = items.iter().map(|item| (Key::of(schema, item).unwrap().identity().to_vec(), item.clone()));
+        let keyed =
+            items.iter().map(|item| (Key::of(schema, item).expect("it has its key").identity().to_vec(), item.clone()));
         keyed.collect()
     }
 
