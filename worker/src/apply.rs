@@ -17,7 +17,7 @@ use shared::ports::failure::{Failure, FailureKind};
 use shared::ports::table::{Applied, Content, GetRequest, MAX_WRITES_PER_BATCH, Table};
 use shared::retry::{self, RetryPolicy};
 
-use crate::backup::ItemObjects;
+use crate::backup::{ItemObjects, Kept};
 use crate::jobs::Stuck;
 
 /// Requests to one slave at once, from one unit.
@@ -200,14 +200,15 @@ impl Targets {
         let on_slaves = self.slaves.iter().map(|(_, table)| self.make_on(&**table, &due, fence));
         let backed_up = async {
             match &self.backup {
-                None => Ok((0, 0)),
+                None => Ok(Kept::default()),
                 Some(backup) => fence.guard(backup.keep(&due, self.retry)).await?.map_err(Stuck::from),
             }
         };
-        let (on_slaves, (put, deleted)) =
-            futures::future::try_join(futures::future::try_join_all(on_slaves), backed_up).await?;
-        outcomes.tally.stream.backed_up += put;
-        outcomes.tally.stream.unbacked += deleted;
+        let (on_slaves, kept) = futures::future::try_join(futures::future::try_join_all(on_slaves), backed_up).await?;
+        outcomes.tally.stream.backed_up += kept.put;
+        outcomes.tally.stream.unbacked += kept.deleted;
+        outcomes.tally.backup.bytes += kept.bytes;
+        outcomes.tally.backup.stored_bytes += kept.bytes;
         for (slave, (made, units)) in on_slaves.into_iter().enumerate() {
             outcomes.tally.consumed[slave + 1].write += units;
             let counted = &mut outcomes.tally.slaves[slave];

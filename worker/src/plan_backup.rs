@@ -210,7 +210,8 @@ pub async fn claim_folder(
             let is_ours = there.is_some_and(|there| there.body == body);
             if is_ours { Ok(()) } else { Err(CannotPlan::BackupExists { url: store.url(&key) }) }
         }
-        answer => Ok(drop(answer?)),
+        Err(failure) => Err(failure.into()),
+        Ok(_) => Ok(()),
     }
 }
 

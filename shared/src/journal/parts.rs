@@ -79,7 +79,8 @@ impl<T: Serialize> Packed<T> {
         match (self.failed, self.encoder) {
             (Some(error), _) => Err(error),
             (None, Some(encoder)) => encoder.finish().map(Bytes::from),
-            (None, None) => Ok(Bytes::new()),
+            // A list without lines is a whole file, too: nothing at all would be one that was cut off.
+            (None, None) => GzEncoder::new(Vec::new(), Compression::default()).finish().map(Bytes::from),
         }
     }
 }

@@ -72,11 +72,12 @@ impl Scene {
         let environment = self.world.environment(&Worker::default());
         match work {
             Work::Full => {
-                let manifest = plan_full(self.backup_request(JOB), &environment).await.expect("it works");
+                let manifest = plan_full(self.backup_request(JOB), &environment).await.expect("it can be planned");
                 self.world.job_with(manifest, None).await
             }
             Work::Incremental => {
-                let manifest = plan_incremental(self.backup_request(JOB), &environment).await.expect("it works");
+                let manifest =
+                    plan_incremental(self.backup_request(JOB), &environment).await.expect("it can be planned");
                 self.world.job_with(manifest, None).await
             }
             Work::Snapshot => {
@@ -84,11 +85,11 @@ impl Scene {
                 let environment = self.world.environment(&Worker::default());
                 let backup = self.backup_request(JOB);
                 let request = SnapshotRequest { backup, from, key_schema: None, as_of_ms: None };
-                let manifest = plan_snapshot(request, &environment).await.expect("it works");
+                let manifest = plan_snapshot(request, &environment).await.expect("it can be planned");
                 self.world.job_with(manifest, None).await
             }
             Work::RestoreFull => {
-                let manifest = plan_full(self.backup_request("B"), &environment).await.expect("it works");
+                let manifest = plan_full(self.backup_request("B"), &environment).await.expect("it can be planned");
                 let backup = self.world.job_with(manifest, None).await;
                 self.world.work(&Worker::default(), &backup.enqueue().await).await.expect("it works");
                 let from = self.below(BACKUPS, "B/");
@@ -106,14 +107,15 @@ impl Scene {
         tables.master = tables.slaves.remove(0);
         let (into, no_table) = (Into::Empty, NoTable::Refuse);
         let request = RestoreRequest { tables, from: place(from), into, no_table, as_of_ms: None };
-        let restore = plan_restore(request, &self.world.environment(&Worker::default())).await.expect("it works");
+        let restore =
+            plan_restore(request, &self.world.environment(&Worker::default())).await.expect("it can be planned");
         self.world.job_with(restore.manifest, restore.files.as_deref()).await
     }
 
     /// Makes an incremental backup; its folder as a place of its own.
     async fn folder_of_items(&mut self) -> String {
         let environment = self.world.environment(&Worker::default());
-        let manifest = plan_incremental(self.backup_request("I"), &environment).await.expect("it works");
+        let manifest = plan_incremental(self.backup_request("I"), &environment).await.expect("it can be planned");
         let job = self.world.job_with(manifest, None).await;
         self.world.work(&Worker::default(), &job.enqueue().await).await.expect("it works");
         self.below(BACKUPS, "table-0/")
@@ -124,7 +126,7 @@ impl Scene {
         let (from, to) = (Arc::clone(self.store(url)), MemoryStore::new("below"));
         for key in from.keys() {
             if let Some(name) = key.strip_prefix(prefix) {
-                to.write(name, from.read(&key).expect("it works"));
+                to.write(name, from.read(&key).expect("it is there"));
             }
         }
         let url = format!("{url}/{}", prefix.trim_end_matches('/'));
@@ -141,20 +143,20 @@ impl Scene {
             let mut text = String::new();
             MultiGzDecoder::new(&store.read(key).expect("it is there")[..])
                 .read_to_string(&mut text)
-                .expect("it works");
+                .expect("it is there");
             text
         };
-        let list = unpacked(&format!("{job}/{}", manifest["list"]["name"].as_str().expect("it works")));
+        let list = unpacked(&format!("{job}/{}", manifest["list"]["name"].as_str().expect("it has a name")));
         let mut names: Vec<String> = Vec::new();
         let mut items = Vec::new();
         for object in list.lines() {
-            let object: Json = serde_json::from_str(object).expect("it works");
-            let name = format!("{job}/{}", object["name"].as_str().expect("it works"));
+            let object: Json = serde_json::from_str(object).expect("it is JSON");
+            let name = format!("{job}/{}", object["name"].as_str().expect("it has a name"));
             let text = unpacked(&name);
             assert_eq!(object["items"], text.lines().count());
             for line in text.lines() {
-                let line: Json = serde_json::from_str(line).expect("it works");
-                items.push(item_from_json(&line["Item"]).expect("it works"));
+                let line: Json = serde_json::from_str(line).expect("it is JSON");
+                items.push(item_from_json(&line["Item"]).expect("it is an item"));
             }
             names.push(name);
         }
@@ -169,7 +171,7 @@ impl Scene {
     fn sorted(&self, items: &[Item]) -> BTreeMap<Vec<u8>, Item> {
         let schema = &self.world.schema;
         let keyed =
-            items.iter().map(|item| (Key::of(schema, item).expect("it works").identity().to_vec(), item.clone()));
+            items.iter().map(|item| (Key::of(schema, item).expect("it has its key").identity().to_vec(), item.clone()));
         keyed.collect()
     }
 
@@ -214,7 +216,7 @@ async fn resume_after_a_crash_at_any_call_has_each_item_once() {
     for work in ALL {
         let (scene_, job) = scene(work).await;
         let worker = Worker { concurrency: 1, ..Worker::default() };
-        scene_.world.work(&worker, &job.enqueue().await).await.expect("it works");
+        scene_.world.work(&worker, &job.enqueue().await).await.unwrap();
         scene_.assert_done(work, &job, "without a crash").await;
         let calls = worker.faults.calls();
         assert!(calls > 20, "{work:?}: {calls} calls are no test");
@@ -223,12 +225,12 @@ async fn resume_after_a_crash_at_any_call_has_each_item_once() {
                 let (scene, job) = scene(work).await;
                 let faults = FaultPlan::new(seed()).crash_at(n, moment);
                 let dying = Worker { faults, concurrency: 1, ..Worker::default() };
-                scene.world.work(&dying, &job.enqueue().await).await.expect("it works");
+                scene.world.work(&dying, &job.enqueue().await).await.unwrap();
                 assert!(dying.faults.has_crashed(), "call {n} of {calls} was not made");
                 tokio::task::yield_now().await;
                 tokio::time::advance(PAST_THE_LEASE).await;
 
-                scene.world.work(&Worker::default(), &job.resume().await).await.expect("it works");
+                scene.world.work(&Worker::default(), &job.resume().await).await.unwrap();
 
                 scene.assert_done(work, &job, &format!("{work:?} {moment:?} call {n}")).await;
             }
@@ -247,7 +249,7 @@ async fn workers_that_die_one_after_the_other_get_it_done_without_resume() {
                     .failing(0.05)
                     .crash_at(every + round % 5, [Moment::Before, Moment::After][round as usize % 2]);
                 let worker = Worker { faults, ..Worker::default() };
-                scene.world.work(&worker, &queue).await.expect("it works");
+                scene.world.work(&worker, &queue).await.unwrap();
                 tokio::task::yield_now().await;
                 tokio::time::advance(PAST_THE_LEASE).await;
                 if !worker.faults.has_crashed() {
