@@ -57,7 +57,7 @@ impl Settings {
         let from = self.place(&args.src, args.regions.source_region.clone(), None)?;
         let encryption = self.backup_encryption(&args.encryption, &args.dest)?;
         // What the folder is called is all that is known of a table that does not tell.
-        let name = from.url.rsplit('/').next().unwrap_or_default();
+        let name = from.url.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         let region = self.region.as_deref().unwrap_or("unknown");
         let table: TableRef = format!("{region}:{name}").parse().map_err(|error| {
             Failure::usage(

@@ -2,10 +2,10 @@
 
 use serde_json::{Value as Json, json};
 use shared::domain::key::{KeySchema, KeyType};
-use shared::domain::value::Item;
+use shared::domain::value::{Item, Value};
 use tests::generate::{schema, table};
 
-use super::scene::{Scene, item, sort_key_first};
+use super::scene::{COPY, Scene, TABLE, item, sort_key_first};
 
 /// 38 digits, the most that a number has.
 const LONG: &str = "12345678901234567890123456789012345678";
@@ -62,7 +62,7 @@ async fn all_ways(scene: &Scene, count: usize, compressions: &[&str]) {
 
 async fn restored(scene: &Scene, folder: &str, job: &str, count: usize) {
     let job = format!("restore-{job}");
-    let arguments = ["restore", &scene.at(folder), super::scene::COPY, "--job-id", &job, "--create", "--verify"];
+    let arguments = ["restore", &scene.at(folder), COPY, "--job-id", &job, "--create", "--verify"];
     let done = scene.done(&arguments);
     assert_eq!(done["restore"]["slaves"][0]["written"], count, "{folder}: {done}");
     assert_eq!(done["verify"]["slaves"][0]["identical"], count, "{folder}: {done}");
@@ -109,4 +109,41 @@ async fn an_empty_table_has_a_backup_that_makes_an_empty_table() {
 async fn an_empty_table_has_a_backup_on_s3_as_well() {
     let scene = Scene::on_s3(&schema(KeyType::S, None), &[]).await;
     all_ways(&scene, 0, &["zstd"]).await;
+}
+
+/// More than one part of an upload, and more than one slice of a file that is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn items_as_large_as_can_be_come_back_from_s3() {
+    let blob = |seed: u8| Value::B((0..380 * 1024_u32).map(|n| seed.wrapping_mul(n.to_le_bytes()[1]) ^ 0x5a).collect());
+    let items: Vec<Item> = (0..24_u8)
+        .map(|number| [("id".to_owned(), Value::S(format!("{number}"))), ("blob".to_owned(), blob(number))].into())
+        .collect();
+    let scene = Scene::on_s3(&schema(KeyType::S, None), &items).await;
+    let made = scene.full("B", &["--segments", "1", "--compression", "none"]);
+    let stored = made["backup"]["stored_bytes"].as_u64().expect("a count");
+    assert!(stored > 10 * 1024 * 1024, "{made}");
+
+    scene.restore("backups/B", &["--create", "--verify"]);
+
+    scene.assert_same("large items").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_itself_is_a_place_and_a_slash_at_the_end_does_not_matter() {
+    let schema = schema(KeyType::S, None);
+    let items = table(&schema, 1, 20);
+    for scene in [Scene::of(&schema, &items).await, Scene::on_s3(&schema, &items).await] {
+        let top = scene.at("");
+        scene.done(&["backup", "full", TABLE, &top, "--job-id", "B"]);
+        scene.done(&["backup", "incremental", TABLE, &top]);
+        assert!(scene.get("B/manifest.json").await.is_some() && scene.get("orders/_dynamend.json").await.is_some());
+        let snapshot = ["backup", "snapshot", &scene.at("orders/"), top.trim_end_matches('/'), "--job-id", "S"];
+        scene.done(&snapshot);
+
+        for source in ["B/", "B", "orders/", "S/"] {
+            scene.done(&["restore", &scene.at(source), COPY, "--create"]);
+            scene.assert_same(source).await;
+            scene.server.client().delete_table().table_name("copy").send().await.expect("it can be deleted");
+        }
+    }
 }
