@@ -76,11 +76,12 @@ impl<T: Serialize> Packed<T> {
     }
 
     pub(super) fn finish(self) -> std::io::Result<Bytes> {
-        match (self.failed, self.encoder) {
-            (Some(error), _) => Err(error),
-            (None, Some(encoder)) => encoder.finish().map(Bytes::from),
-            (None, None) => Ok(Bytes::new()),
+        if let Some(error) = self.failed {
+            return Err(error);
         }
+        // No lines are a file, too: one without any bytes would be broken.
+        let encoder = self.encoder.unwrap_or_else(|| GzEncoder::new(Vec::new(), Compression::default()));
+        encoder.finish().map(Bytes::from)
     }
 }
 
