@@ -75,7 +75,7 @@ pub async fn plan_snapshot(request: SnapshotRequest, environment: &Environment) 
     let SnapshotRequest { backup: BackupRequest { tables, to, compression, metric_namespace }, from, .. } = request;
     let store = environment.place(&from).await?;
     let bad = |why: &str| CannotPlan::BadSource { url: from.url.clone(), why: why.to_owned() };
-    let marker = match find(&*store).await? {
+    let marker = match find(&*store, request.as_of_ms).await? {
         Found::Items { marker } => marker,
         Found::Backup { .. } | Found::Files { .. } => {
             return Err(bad("is a full backup already, and no folder with one object per item"));
