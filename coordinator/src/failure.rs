@@ -181,10 +181,15 @@ impl From<CannotPlan> for Failure {
             CannotPlan::UnknownKey { .. } => {
                 Self::usage(message, "say it with --key-schema, partition key first, as in id:S or id:S,at:N")
             }
-            CannotPlan::BackupExists { .. } => Self::usage(message, "choose another --job-id, or another place"),
-            CannotPlan::OtherFolder { .. } => {
-                Self::usage(message, "choose another place: the folder of a table is DEST/TABLE, by its name alone")
-            }
+            CannotPlan::BackupExists { .. } => Self::usage(
+                message,
+                "choose another --job-id, or another place; a backup that was begun goes on with `dynamend resume`",
+            ),
+            CannotPlan::OtherFolder { .. } => Self::usage(
+                message,
+                "choose another place: the folder of a table is DEST/TABLE, by its name alone; if the folder is to go \
+                     on with this table, delete the marker",
+            ),
             CannotPlan::NoTable { .. } => {
                 Self::failed(message, "check its name and region, or give --create to have it made as the backup says")
             }

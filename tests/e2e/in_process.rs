@@ -1,6 +1,7 @@
 //! Whole jobs in this process, with a clock that the tests hold and faults wherever a port allows them.
 
 mod backup;
+mod backup_review;
 mod budget;
 mod careful;
 mod change;

@@ -71,14 +71,15 @@ pub fn publish_metrics(namespace: &str, table: &str, (bytes, records, errors): (
 /// Objects that no checkpoint names are deleted: a worker that died left them behind, and `ImportTable` would take them.
 ///
 /// # Errors
-/// The store's, or that of the job's folder; `Damaged`, when an object that counts is gone. There is no backup then.
+/// The store's, or that of the job's folder; `NotFound`, when an object that counts is gone, and `Invalid`, when another
+/// job's backup is there. There is no backup of this job then.
 pub async fn finish(store: &dyn ObjectStore, journal: &Journal, manifest: &Manifest) -> Result<(), Stuck> {
     let policy = RetryPolicy::default();
     let Some(settings) = &manifest.backup else { return Ok(()) };
     let folder = format!("{}/", manifest.job);
     let key = format!("{folder}{MANIFEST}");
-    if retry::call(policy, || store.get(&key)).await?.is_some() {
-        return Ok(());
+    if let Some(there) = retry::call(policy, || store.get(&key)).await? {
+        return own(&there.body, manifest, || store.url(&key));
     }
     let (objects, tally, ended_at) = committed(journal, manifest).await?;
     let named: HashSet<String> = objects.iter().map(|object| format!("{folder}{}", object.name)).collect();
@@ -86,8 +87,9 @@ pub async fn finish(store: &dyn ObjectStore, journal: &Journal, manifest: &Manif
     let there = retry::call(policy, || store.list(&data)).await?;
     let present: HashSet<&str> = there.objects.iter().map(|listed| listed.key.as_str()).collect();
     if let Some(lost) = named.iter().find(|name| !present.contains(name.as_str())) {
-        let what = "a checkpoint names it, and it is gone: the backup is not whole".to_owned();
-        return Err(JournalError::Damaged { url: store.url(lost), what }.into());
+        let message = "the job has finished it, and it is gone: the backup is not whole; make another".to_owned();
+        let resource = store.url(lost);
+        return Err(Failure { kind: FailureKind::NotFound, operation: "Finish", resource, message }.into());
     }
     for stray in there.objects.iter().filter(|listed| !named.contains(&listed.key)) {
         retry::call(policy, || store.delete(&stray.key)).await?;
@@ -124,8 +126,26 @@ pub async fn finish(store: &dyn ObjectStore, journal: &Journal, manifest: &Manif
     let mut body = serde_json::to_vec_pretty(&backup).map_err(|error| odd(store.url(&key), error.to_string()))?;
     body.push(b'\n');
     let body = bytes::Bytes::from(body);
-    retry::call(policy, || store.put(&key, body.clone(), PutMode::Overwrite)).await?;
-    Ok(())
+    match retry::call(policy, || store.put(&key, body.clone(), PutMode::Create)).await {
+        // It may be that of a try whose answer was lost.
+        Err(failure) if failure.kind == FailureKind::Conflict => match retry::call(policy, || store.get(&key)).await? {
+            Some(there) => own(&there.body, manifest, || store.url(&key)),
+            None => Err(failure.into()),
+        },
+        answer => Ok(answer.map(drop)?),
+    }
+}
+
+/// Whether a manifest that is there is that of this job, and not of another one of the same id, from another store.
+fn own(there: &[u8], manifest: &Manifest, url: impl FnOnce() -> String) -> Result<(), Stuck> {
+    let is_own = serde_json::from_slice(there).is_ok_and(|there: BackupManifest| {
+        (&there.job, &there.started_at, &there.table) == (&manifest.job, &manifest.created_at, &manifest.master.table)
+    });
+    if is_own {
+        return Ok(());
+    }
+    let message = "it is not this job's; make the backup again, in another place or under another --job-id".to_owned();
+    Err(Failure { kind: FailureKind::Invalid, operation: "Finish", resource: url(), message }.into())
 }
 
 /// What the checkpoints name, in the order of the segments; what they counted; and when the last of them ended.

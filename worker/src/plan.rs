@@ -168,14 +168,14 @@ pub enum CannotPlan {
         /// Where it is.
         url: String,
     },
-    /// A backup of this name is there already.
-    #[error("a backup is there already: {url}")]
+    /// A backup of this name is there already, or was begun there.
+    #[error("a backup of this name is there already, or was begun there: {url}")]
     BackupExists {
-        /// Its manifest.
+        /// An object of it.
         url: String,
     },
-    /// A folder of items is that of a table with another key.
-    #[error("{url} marks the folder as that of a table with another key")]
+    /// A folder of items is that of another table.
+    #[error("{url} marks the folder as that of another table, or of one with another key")]
     OtherFolder {
         /// The marker.
         url: String,

@@ -14,7 +14,6 @@ use shared::ports::objects::{ObjectStore, PutMode};
 use shared::retry::{self, RetryPolicy};
 
 use crate::environment::Environment;
-use crate::finishing;
 use crate::plan::{CannotPlan, Segments, SyncRequest, plan_tables};
 use crate::source::found::{Found, find};
 
@@ -79,7 +78,7 @@ pub async fn plan_snapshot(request: SnapshotRequest, environment: &Environment) 
     let SnapshotRequest { backup: BackupRequest { tables, to, compression, metric_namespace }, from, .. } = request;
     let store = environment.place(&from).await?;
     let bad = |why: &str| CannotPlan::BadSource { url: from.url.clone(), why: why.to_owned() };
-    let marker = match find(&*store).await? {
+    let marker = match find(&*store, request.as_of_ms).await? {
         Found::Items { marker } => marker,
         Found::Backup { .. } | Found::Files { .. } => {
             return Err(bad("is a full backup already, and no folder with one object per item"));
@@ -179,14 +178,17 @@ pub(crate) fn of_backup(kind: JobKind, request: &SyncRequest, master: Side) -> M
     }
 }
 
-/// Refuses a backup where one of the same name is finished already.
+/// Refuses a backup where there is anything of one of the same name: a job of another store may be at it, and each of
+/// the two would overwrite and clear away what the other makes.
 async fn refuse_taken(environment: &Environment, to: &Place, job: &str) -> Result<(), CannotPlan> {
     let store = environment.place(to).await?;
-    let key = format!("{job}/{}", finishing::MANIFEST);
-    if retry::call(RetryPolicy::default(), || store.get(&key)).await?.is_some() {
-        return Err(CannotPlan::BackupExists { url: store.url(&key) });
+    let folder = format!("{job}/");
+    let page = retry::call(RetryPolicy::default(), || store.list_page(&folder, None)).await?;
+    // Whose the folder is is decided when it is claimed.
+    match page.objects.iter().find(|listed| listed.key != format!("{folder}{CLAIM}")) {
+        Some(there) => Err(CannotPlan::BackupExists { url: store.url(&there.key) }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Takes the folder of a full backup for a job, so that no job of the same id but of another store puts its objects
@@ -218,7 +220,7 @@ pub async fn claim_folder(
 /// Marks the folder of a table's items; doing it again is harmless.
 ///
 /// # Errors
-/// `OtherFolder`, when the folder is of a table with another key.
+/// `OtherFolder`, when the folder is another table's: a restore would mix the items of both.
 pub async fn mark_folder(
     store: &dyn ObjectStore,
     manifest: &Manifest,
@@ -229,7 +231,11 @@ pub async fn mark_folder(
     let key = format!("{}/{MARKER}", table.name());
     if let Some(there) = retry::call(policy, || store.get(&key)).await? {
         let marker: Option<FolderMarker> = serde_json::from_slice(&there.body).ok();
-        if marker.is_none_or(|marker| marker.key_schema != manifest.key_schema) {
+        // The same table may be written as an ARN.
+        let names = |table: &TableRef| (table.region().to_owned(), table.name().to_owned());
+        let is_own =
+            |marker: FolderMarker| marker.key_schema == manifest.key_schema && names(&marker.table) == names(table);
+        if !marker.is_some_and(is_own) {
             return Err(CannotPlan::OtherFolder { url: store.url(&key) });
         }
     }

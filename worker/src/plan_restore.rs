@@ -5,6 +5,7 @@ use std::time::Duration;
 use shared::domain::backup::{Holds, ItemFile, Place, SourceSettings};
 use shared::domain::definition::TableDefinition;
 use shared::domain::job::{BackfillSettings, Consistency, Existing, JobKind, Manifest, Side};
+use shared::domain::job_id::MAX_LENGTH;
 use shared::domain::key::KeySchema;
 use shared::domain::segment::MAX_SEGMENTS;
 use shared::ports::failure::{Failure, FailureKind};
@@ -23,6 +24,9 @@ const SEGMENTS_OF_ITEMS: u32 = 64;
 /// How long a table is waited for that was created, and how often it is looked at.
 const CREATED_WITHIN: Duration = Duration::from_secs(600);
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// What the id of a comparison ends in.
+const VERIFY: &str = "-verify";
 
 /// What is done about items that the table has already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,20 +70,25 @@ pub struct Restore {
     pub manifest: Manifest,
     /// The files it reads; none when it reads objects of one item each.
     pub files: Option<Vec<ItemFile>>,
+    /// What the user should know before it begins.
+    pub notes: Vec<String>,
 }
 
 impl Restore {
     /// The comparison of the table with the same backup, as a job of its own.
     #[must_use]
     pub fn verification(&self) -> Self {
+        // It is an id, too, and those have so many characters at most.
+        let job = &self.manifest.job;
+        let job = &job[..job.len().min(MAX_LENGTH - VERIFY.len())];
         let manifest = Manifest {
-            job: format!("{}-verify", self.manifest.job),
+            job: format!("{job}{VERIFY}"),
             kind: JobKind::Verify,
             backfill: None,
             created_at: format!("{:.3}", jiff::Timestamp::now()),
             ..self.manifest.clone()
         };
-        Self { manifest, files: self.files.clone() }
+        Self { manifest, files: self.files.clone(), notes: Vec::new() }
     }
 }
 
@@ -91,7 +100,7 @@ pub async fn plan_restore(request: RestoreRequest, environment: &Environment) ->
     let RestoreRequest { mut tables, from, into, no_table, as_of_ms } = request;
     let store = environment.place(&from).await?;
     let bad = |why: &str| CannotPlan::BadSource { url: from.url.clone(), why: why.to_owned() };
-    let (key_schema, definition, files, items) = match find(&*store).await? {
+    let (key_schema, definition, files, items) = match find(&*store, as_of_ms).await? {
         Found::Backup { manifest, files } => {
             (Some(manifest.key_schema), manifest.definition, Some(files), Some(manifest.items))
         }
@@ -108,7 +117,8 @@ pub async fn plan_restore(request: RestoreRequest, environment: &Environment) ->
     }
     let mut side = tables.master.clone();
     let table = environment.table(&side).await?;
-    let description = described(&*table, &side, no_table, definition.as_ref()).await?;
+    let mut notes = Vec::new();
+    let description = described(&*table, &side, no_table, definition.as_ref(), &mut notes).await?;
     if let Some(expected) = key_schema.filter(|expected| *expected != description.key_schema) {
         return Err(CannotPlan::OtherSchema {
             master: from.url,
@@ -140,7 +150,7 @@ pub async fn plan_restore(request: RestoreRequest, environment: &Environment) ->
         ..of_backup(JobKind::Restore, &tables, side)
     };
     manifest.check()?;
-    Ok(Restore { manifest, files })
+    Ok(Restore { manifest, files, notes })
 }
 
 /// Files are shared out among as many units as there are files, unless fewer were asked for.
@@ -170,14 +180,23 @@ async fn described(
     side: &Side,
     no_table: NoTable,
     definition: Option<&TableDefinition>,
+    notes: &mut Vec<String>,
 ) -> Result<Description, CannotPlan> {
     let policy = RetryPolicy::default();
+    let asked = definition.filter(|_| no_table == NoTable::Create).and_then(TableDefinition::time_to_live);
     match retry::call(policy, || table.describe()).await {
         Ok(Description { readiness: Readiness::NotReady(status), .. }) if no_table == NoTable::Refuse => {
             Err(CannotPlan::NotReady { table: side.table.to_string(), status })
         }
-        Ok(Description { readiness: Readiness::NotReady(_), .. }) => until_ready(table, side).await,
-        Ok(description) => Ok(description),
+        Ok(found) => {
+            let description =
+                if found.readiness == Readiness::Ready { found } else { until_ready(table, side).await? };
+            notes.extend(match asked {
+                Some(asked) => lacks_time_to_live(table, side, asked).await,
+                None => None,
+            });
+            Ok(description)
+        }
         Err(Failure { kind: FailureKind::NotFound, .. }) if no_table == NoTable::Create => {
             let Some(definition) = definition else {
                 return Err(CannotPlan::NoDefinition { table: side.table.to_string() });
@@ -196,6 +215,23 @@ async fn described(
         Err(Failure { kind: FailureKind::NotFound, .. }) => Err(CannotPlan::NoTable { table: side.table.to_string() }),
         Err(failure) => Err(failure.into()),
     }
+}
+
+/// What is missing where an earlier try created the table and got no further. A table that is there is nobody's to
+/// change: what it would delete may be what is looked for.
+async fn lacks_time_to_live(table: &dyn Table, side: &Side, asked: &str) -> Option<String> {
+    let there = match retry::call(RetryPolicy::default(), || table.time_to_live()).await {
+        Ok(Some(there)) if there == asked => return None,
+        Ok(_) => "does not delete items".to_owned(),
+        Err(failure) => format!("may not delete items (it could not be asked: {failure})"),
+    };
+    Some(format!(
+        "table {0} was there already, and {there} by `{asked}` as the one of the backup did; if it should: \
+         aws dynamodb update-time-to-live --table-name {1} --time-to-live-specification \
+         Enabled=true,AttributeName={asked}",
+        side.table,
+        side.table.name()
+    ))
 }
 
 async fn until_ready(table: &dyn Table, side: &Side) -> Result<Description, CannotPlan> {

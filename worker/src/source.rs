@@ -98,7 +98,7 @@ impl<'a> Reading<'a> {
                 };
                 let stride = u64::from(job.manifest.total_segments);
                 let own = Own { first: unit.segment.into(), stride };
-                Self::Files(Box::new(files::Files::begin(&**store, files, own, (file, lines), schema)))
+                Self::Files(Box::new(files::Files::begin(&**store, files, own, (file, lines), schema, job.retry)))
             }
             Some(Source { store, held: Held::Items { as_of } }) => {
                 let after = match position {

@@ -30,6 +30,7 @@ pub(super) async fn run(settings: &Settings, args: RestoreArgs, stop: Cancellati
         None => None,
     };
     let restore = plan_restore(request, &settings.environment()).await?;
+    restore.notes.iter().for_each(|note| settings.note(&format!("note: {note}")));
     let parallel = args.cut.parallel.unwrap_or_else(default_parallel);
     let journal = create(settings, &restore).await?;
     let manifest = &restore.manifest;

@@ -40,6 +40,9 @@ pub enum BadManifest {
     /// It has the settings of another kind of job.
     #[error("it has the settings of another kind of job")]
     OtherKind,
+    /// It is to make a full backup of a part of a table.
+    #[error("a full backup has all of its table; --only-segments and --starting-key leave some of it out")]
+    PartOfTable,
     /// What is written would be marked in the key, and so be another item.
     #[error("`{0}` is an attribute of the key, and cannot tell whose write it was")]
     MarkedKey(String),
@@ -80,6 +83,9 @@ impl Manifest {
         };
         if !fits {
             return Err(BadManifest::OtherKind);
+        }
+        if self.kind.is_finished_last() && (self.only_segments.is_some() || !self.starting_keys.is_empty()) {
+            return Err(BadManifest::PartOfTable);
         }
         let confirm_delay = match settings.confirm {
             Confirm::AfterMillis(delay) => delay,

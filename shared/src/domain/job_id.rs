@@ -1,7 +1,7 @@
 //! What an id of a job may look like: it becomes the name of a folder, on S3 and on disk, and comes from messages too.
 
 /// Most characters that an id has.
-const MAX_LENGTH: usize = 100;
+pub const MAX_LENGTH: usize = 100;
 
 /// A text that is no id of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -76,12 +76,12 @@ impl<T: Serialize> Packed<T> {
     }
 
     pub(super) fn finish(self) -> std::io::Result<Bytes> {
-        match (self.failed, self.encoder) {
-            (Some(error), _) => Err(error),
-            (None, Some(encoder)) => encoder.finish().map(Bytes::from),
-            // A list without lines is a whole file, too: nothing at all would be one that was cut off.
-            (None, None) => GzEncoder::new(Vec::new(), Compression::default()).finish().map(Bytes::from),
+        if let Some(error) = self.failed {
+            return Err(error);
         }
+        // A list without lines is a whole file, too: nothing at all would be one that was cut off.
+        let encoder = self.encoder.unwrap_or_else(|| GzEncoder::new(Vec::new(), Compression::default()));
+        encoder.finish().map(Bytes::from)
     }
 }
 

@@ -23,16 +23,16 @@ use worker::plan_restore::{Into, NoTable, RestoreRequest, plan_restore};
 
 use super::exact::seed;
 
-const BACKUPS: &str = "s3://backups/all";
+pub(super) const BACKUPS: &str = "s3://backups/all";
 
 /// What is made of a table with items, and where it is kept.
-struct Scene {
-    world: World,
-    items: Vec<Item>,
+pub(super) struct Scene {
+    pub(super) world: World,
+    pub(super) items: Vec<Item>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Work {
+pub(super) enum Work {
     Full,
     Incremental,
     Snapshot,
@@ -40,14 +40,15 @@ enum Work {
     RestoreItems,
 }
 
-const ALL: [Work; 5] = [Work::Full, Work::Incremental, Work::Snapshot, Work::RestoreFull, Work::RestoreItems];
+pub(super) const ALL: [Work; 5] =
+    [Work::Full, Work::Incremental, Work::Snapshot, Work::RestoreFull, Work::RestoreItems];
 
-fn place(url: &str) -> Place {
+pub(super) fn place(url: &str) -> Place {
     Place { url: url.to_owned(), region: None, encryption: None }
 }
 
 impl Scene {
-    fn new(schema: &KeySchema, count: usize) -> Self {
+    pub(super) fn new(schema: &KeySchema, count: usize) -> Self {
         let items = table(schema, 3, count);
         let nothing: &[Item] = &[];
         let mut world = World::new(schema, [&items[..], nothing], 3);
@@ -57,18 +58,18 @@ impl Scene {
         Self { world, items }
     }
 
-    fn store(&self, url: &str) -> &Arc<MemoryStore> {
+    pub(super) fn store(&self, url: &str) -> &Arc<MemoryStore> {
         &self.world.places[url]
     }
 
-    fn backup_request(&self, job: &str) -> BackupRequest {
+    pub(super) fn backup_request(&self, job: &str) -> BackupRequest {
         let mut tables = self.world.request(job, 2, SyncSettings::default(), LimitsAsked::default());
         tables.slaves.clear();
         let metric_namespace = None;
         BackupRequest { tables, to: place(BACKUPS), compression: Compression::Gzip, metric_namespace }
     }
 
-    async fn job(&mut self, work: Work) -> Job {
+    pub(super) async fn job(&mut self, work: Work) -> Job {
         let environment = self.world.environment(&Worker::default());
         match work {
             Work::Full => {
@@ -113,7 +114,7 @@ impl Scene {
     }
 
     /// Makes an incremental backup; its folder as a place of its own.
-    async fn folder_of_items(&mut self) -> String {
+    pub(super) async fn folder_of_items(&mut self) -> String {
         let environment = self.world.environment(&Worker::default());
         let manifest = plan_incremental(self.backup_request("I"), &environment).await.expect("it can be planned");
         let job = self.world.job_with(manifest, None).await;
@@ -122,7 +123,7 @@ impl Scene {
     }
 
     /// Copies what is below a prefix into a place of its own, as the prefix would be seen.
-    fn below(&mut self, url: &str, prefix: &str) -> String {
+    pub(super) fn below(&mut self, url: &str, prefix: &str) -> String {
         let (from, to) = (Arc::clone(self.store(url)), MemoryStore::new("below"));
         for key in from.keys() {
             if let Some(name) = key.strip_prefix(prefix) {
@@ -168,14 +169,14 @@ impl Scene {
         items
     }
 
-    fn sorted(&self, items: &[Item]) -> BTreeMap<Vec<u8>, Item> {
+    pub(super) fn sorted(&self, items: &[Item]) -> BTreeMap<Vec<u8>, Item> {
         let schema = &self.world.schema;
         let keyed =
             items.iter().map(|item| (Key::of(schema, item).expect("it has its key").identity().to_vec(), item.clone()));
         keyed.collect()
     }
 
-    async fn assert_done(&self, work: Work, job: &Job, what: &str) {
+    pub(super) async fn assert_done(&self, work: Work, job: &Job, what: &str) {
         let report = job.report().await;
         assert_eq!(report.summary.state, JobState::Succeeded, "{what}: {:?}", report.summary);
         assert_eq!(report.summary.remaining(), 0, "{what}");
@@ -201,11 +202,11 @@ impl Scene {
     }
 }
 
-fn key() -> KeySchema {
+pub(super) fn key() -> KeySchema {
     schema(KeyType::S, Some(KeyType::N))
 }
 
-async fn scene(work: Work) -> (Scene, Job) {
+pub(super) async fn scene(work: Work) -> (Scene, Job) {
     let mut scene = Scene::new(&key(), 17);
     let job = scene.job(work).await;
     (scene, job)

@@ -16,6 +16,7 @@ use shared::domain::key::KeySchema;
 use shared::packing::Unpacker;
 use shared::ports::failure::{Failure, FailureKind};
 use shared::ports::objects::{ObjectStore, Version};
+use shared::retry::{self, RetryPolicy};
 
 use super::{Batch, Own};
 
@@ -38,6 +39,7 @@ pub(crate) struct Files<'a> {
     files: &'a [ItemFile],
     own: Own,
     schema: &'a KeySchema,
+    retry: RetryPolicy,
     /// Which of the unit's files comes next, or is open.
     file: u64,
     /// Lines of it that are done already.
@@ -70,8 +72,9 @@ impl<'a> Files<'a> {
         own: Own,
         (file, done): (u64, u64),
         schema: &'a KeySchema,
+        retry: RetryPolicy,
     ) -> Self {
-        Self { store, files, own, schema, file, done, open: None }
+        Self { store, files, own, schema, retry, file, done, open: None }
     }
 
     pub(super) async fn next(&mut self) -> Result<Option<Batch>, Failure> {
@@ -157,7 +160,7 @@ impl<'a> Files<'a> {
         from: u64,
         content: Option<&Version>,
     ) -> Result<shared::ports::objects::Slice, Failure> {
-        let slice = self.store.slice(&file.key, from, SLICE_BYTES, content).await?;
+        let slice = retry::call(self.retry, || self.store.slice(&file.key, from, SLICE_BYTES, content)).await?;
         slice.ok_or_else(|| Failure {
             kind: FailureKind::NotFound,
             operation: "Read",

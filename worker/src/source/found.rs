@@ -15,16 +15,17 @@ use shared::domain::backup::{
 };
 use shared::domain::export::{BadExport, Export, ExportFile, FILES, SUMMARY};
 use shared::domain::item_line::Layout;
-use shared::domain::item_object::{Naming, hex};
+use shared::domain::item_object::hex;
 use shared::journal::unpack_lines;
 use shared::packing::Compression;
 use shared::ports::failure::Failure;
-use shared::ports::objects::{ListPage, Listed, More, ObjectStore};
+use shared::ports::objects::{Kept, KeptKind, KeptPage, ListPage, More, ObjectStore};
 use shared::retry::{self, RetryPolicy};
 
 use crate::finishing;
 use crate::jobs::transfer::DATA;
 use crate::plan::CannotPlan;
+use crate::source::items::{is_hash, just_before};
 
 /// Most files of a folder without a manifest. Each is looked at.
 const MOST_FILES: usize = 100_000;
@@ -56,11 +57,11 @@ pub(crate) enum Found {
     },
 }
 
-/// Looks what a place holds.
+/// Looks what a place holds. Where it is read as of a time, a folder of items is one also when all of it was deleted since.
 ///
 /// # Errors
 /// `BadSource`, when it is nothing that can be restored from; the store's.
-pub(crate) async fn find(store: &dyn ObjectStore) -> Result<Found, CannotPlan> {
+pub(crate) async fn find(store: &dyn ObjectStore, as_of_ms: Option<i64>) -> Result<Found, CannotPlan> {
     let bad = |why: String| CannotPlan::BadSource { url: store.url("").trim_end_matches('/').to_owned(), why };
     if let Some(body) = get(store, finishing::MANIFEST).await? {
         let manifest: BackupManifest =
@@ -71,17 +72,20 @@ pub(crate) async fn find(store: &dyn ObjectStore) -> Result<Found, CannotPlan> {
     if let Some(body) = get(store, SUMMARY).await? {
         return export(store, &body).await;
     }
-    if let Some(body) = get(store, MARKER).await? {
+    let marker = match get(store, MARKER).await? {
+        None if as_of_ms.is_some() => deleted_marker(store).await?,
+        there => there,
+    };
+    if let Some(body) = marker {
         let marker: FolderMarker =
             known(&body, FOLDER_FORMAT).map_err(|what| bad(format!("has a {MARKER} that {what}")))?;
         return Ok(Found::Items { marker: Some(Box::new(marker)) });
     }
     let ListPage { objects, .. } = page(store, None).await?;
-    let is_hash = |listed: &Listed| {
-        let lengths = [Naming::Sha256.name_length(), Naming::Md5.name_length()];
-        lengths.contains(&listed.key.len()) && listed.key.bytes().all(|byte| byte.is_ascii_hexdigit())
-    };
-    if objects.iter().any(is_hash) {
+    if objects.iter().any(|listed| is_hash(&listed.key)) {
+        return Ok(Found::Items { marker: None });
+    }
+    if objects.is_empty() && as_of_ms.is_some() && had_items(store).await? {
         return Ok(Found::Items { marker: None });
     }
     if objects.iter().any(|listed| listed.key.starts_with(DATA)) {
@@ -96,6 +100,33 @@ pub(crate) async fn find(store: &dyn ObjectStore) -> Result<Found, CannotPlan> {
         return Err(bad("holds nothing".to_owned()));
     }
     foreign_files(store).await
+}
+
+/// The newest content that the marker had, where the store keeps what is deleted.
+async fn deleted_marker(store: &dyn ObjectStore) -> Result<Option<Bytes>, Failure> {
+    let policy = RetryPolicy::default();
+    let mut after = just_before(MARKER);
+    loop {
+        let KeptPage { versions, more } = retry::call(policy, || store.list_versions("", Some(&after))).await?;
+        for Kept { key, id, what, .. } in versions {
+            if key != MARKER {
+                return Ok(None);
+            }
+            if what == KeptKind::Content {
+                return Ok(retry::call(policy, || store.get_version(MARKER, &id)).await?.map(|object| object.body));
+            }
+        }
+        match more {
+            More::No => return Ok(None),
+            More::After(place) => after = place,
+        }
+    }
+}
+
+/// Whether something was deleted that had the name of an item.
+async fn had_items(store: &dyn ObjectStore) -> Result<bool, Failure> {
+    let KeptPage { versions, .. } = retry::call(RetryPolicy::default(), || store.list_versions("", None)).await?;
+    Ok(versions.iter().any(|kept| is_hash(&kept.key)))
 }
 
 /// The objects of a full backup, as its list names them.
@@ -164,6 +195,11 @@ async fn foreign_files(store: &dyn ObjectStore) -> Result<Found, CannotPlan> {
             return Err(CannotPlan::BadSource { url, why });
         }
         match more {
+            // Nobody's backup of an empty table is an empty file: at the least it is packed.
+            More::No if files.is_empty() => {
+                let url = store.url("").trim_end_matches('/').to_owned();
+                return Err(CannotPlan::BadSource { url, why: "holds nothing but empty files".to_owned() });
+            }
             More::No => return Ok(Found::Files { files, items: None }),
             More::After(place) => after = Some(place),
         }

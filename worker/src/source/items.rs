@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use shared::domain::backup::{BackupTally, MARKER};
 use shared::domain::checkpoint::{Position, Reached};
 use shared::domain::item_object::{Naming, names};
-use shared::domain::json::item_from_json;
+use shared::domain::json::{NotDynamoDbJson, item_from_json};
 use shared::domain::key::{Key, KeySchema};
 use shared::domain::value::Item;
 use shared::ports::failure::Failure;
@@ -17,8 +17,12 @@ use shared::retry::{self, RetryPolicy};
 
 use super::Batch;
 
-/// Objects that are read and handed on at once; an item has up to 400 KB.
+/// Objects that are read and handed on at once, and how many bytes of them as a rule: an item has up to 400 KB.
 const BATCH_OBJECTS: usize = 100;
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// Objects of the first batch, when nothing is known of their size.
+const FIRST_OBJECTS: usize = 20;
 
 /// Requests to the store at once, from one unit.
 const REQUESTS_AT_ONCE: usize = 32;
@@ -52,6 +56,8 @@ pub(crate) struct Items<'a> {
     /// Objects that were listed and come next, and how the listing goes on.
     listed: std::collections::VecDeque<Listed>,
     more: More,
+    /// Objects that are read next, going by how big those before were.
+    at_once: usize,
     /// In a listing of versions, the object of which the right one was found.
     decided: Option<String>,
 }
@@ -62,6 +68,8 @@ struct Listed {
     name: String,
     /// Which version of it; the present one when absent.
     version: Option<String>,
+    /// When it was put.
+    modified: Timestamp,
 }
 
 /// What an object turned out to be.
@@ -84,22 +92,27 @@ impl<'a> Items<'a> {
         after: Option<String>,
     ) -> Self {
         let more = More::After(after.or_else(|| range.after.clone()).unwrap_or_default());
-        Self { store, retry, schema, as_of, range, listed: std::collections::VecDeque::new(), more, decided: None }
+        let listed = std::collections::VecDeque::new();
+        Self { store, retry, schema, as_of, range, listed, more, at_once: FIRST_OBJECTS, decided: None }
     }
 
     pub(super) async fn next(&mut self) -> Result<Option<Batch>, Failure> {
         while self.listed.len() < BATCH_OBJECTS && self.more != More::No {
             self.list().await?;
         }
-        let chunk: Vec<Listed> = self.listed.drain(..self.listed.len().min(BATCH_OBJECTS)).collect();
+        let chunk: Vec<Listed> = self.listed.drain(..self.listed.len().min(self.at_once)).collect();
         let Some(last) = chunk.last() else { return Ok(None) };
         let mut batch = Batch { next: Position::Source(Reached::Object(last.name.clone())), ..Batch::default() };
         let reads: Vec<_> = chunk.iter().map(|listed| self.read(listed)).collect();
         let mut found = stream::iter(reads).buffered(REQUESTS_AT_ONCE);
         let mut numbered = chunk.iter();
-        while let (Some(found), Some(listed)) = (found.try_next().await?, numbered.next()) {
+        let mut bytes = 0;
+        while let (Some((found, size)), Some(listed)) = (found.try_next().await?, numbered.next()) {
+            bytes += size;
             batch.count(&listed.name, found);
         }
+        drop(found);
+        self.at_once = objects_at_once(bytes, chunk.len());
         Ok(Some(batch))
     }
 
@@ -107,20 +120,27 @@ impl<'a> Items<'a> {
     async fn list(&mut self) -> Result<(), Failure> {
         let More::After(after) = std::mem::take(&mut self.more) else { return Ok(()) };
         let after = Some(after.as_str()).filter(|after| !after.is_empty());
-        let (found, more) = match self.as_of {
+        let (found, last, more) = match self.as_of {
             None => {
                 let page = retry::call(self.retry, || self.store.list_page("", after)).await;
                 let ListPage { objects, more } = page.inspect_err(|_| self.more = go_on(after))?;
-                let found = objects.into_iter().map(|listed| Listed { name: listed.key, version: None });
-                (found.collect(), more)
+                let found = objects.into_iter().map(|listed| Listed {
+                    name: listed.key,
+                    version: None,
+                    modified: listed.modified,
+                });
+                let found: Vec<Listed> = found.collect();
+                let last = found.last().map(|last| last.name.clone());
+                (found, last, more)
             }
             Some(as_of) => {
                 let page = retry::call(self.retry, || self.store.list_versions("", after)).await;
                 let KeptPage { versions, more } = page.inspect_err(|_| self.more = go_on(after))?;
-                (versions.into_iter().filter_map(|kept| self.as_it_was(kept, as_of)).collect::<Vec<_>>(), more)
+                let last = versions.last().map(|last| last.key.clone());
+                (versions.into_iter().filter_map(|kept| self.as_it_was(kept, as_of)).collect(), last, more)
             }
         };
-        let ends = found.last().is_some_and(|last| self.range.ends_before(&last.name));
+        let ends = last.is_some_and(|last| self.range.ends_before(&last));
         let is_item = |listed: &Listed| listed.name != MARKER && !self.range.ends_before(&listed.name);
         self.listed.extend(found.into_iter().filter(is_item));
         self.more = if ends { More::No } else { more };
@@ -134,17 +154,15 @@ impl<'a> Items<'a> {
         }
         self.decided = Some(kept.key.clone());
         match kept.what {
-            KeptKind::Content => Some(Listed { name: kept.key, version: Some(kept.id) }),
+            KeptKind::Content => Some(Listed { name: kept.key, version: Some(kept.id), modified: kept.modified }),
             KeptKind::Deletion => None,
         }
     }
 
-    async fn read(&self, listed: &Listed) -> Result<Found, Failure> {
-        let hashes = [Naming::Sha256.name_length(), Naming::Md5.name_length()];
-        let is_hash = hashes.contains(&listed.name.len())
-            && listed.name.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-        if !is_hash {
-            return Ok(Found::Foreign);
+    /// What an object is, and how many bytes it has.
+    async fn read(&self, listed: &Listed) -> Result<(Found, usize), Failure> {
+        if !is_hash(&listed.name) {
+            return Ok((Found::Foreign, 0));
         }
         let object = retry::call(self.retry, || async {
             match &listed.version {
@@ -152,12 +170,19 @@ impl<'a> Items<'a> {
                 Some(id) => self.store.get_version(&listed.name, id).await,
             }
         });
-        let Some(Object { body, .. }) = object.await? else { return Ok(Found::Vanished) };
+        let Some(Object { body, .. }) = object.await? else { return Ok((Found::Vanished, 0)) };
+        Ok((self.what(listed, &body).await?, body.len()))
+    }
+
+    async fn what(&self, listed: &Listed, body: &[u8]) -> Result<Found, Failure> {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Ok(Found::Blank);
         }
-        let item = serde_json::from_slice(&body).map_err(|error| error.to_string());
-        let item = item.and_then(|json| item_from_json(&json).map_err(|error| error.to_string()));
+        let json =
+            serde_json::from_slice(body).map_err(|error| format!("it is no JSON (at its byte {})", error.column()));
+        // Of what is there, nothing is repeated.
+        let outlined = |NotDynamoDbJson { at, outline, .. }| format!("at `{at}`, {outline}");
+        let item = json.and_then(|json| item_from_json(&json).map_err(outlined));
         let item = match item {
             Ok(item) => item,
             Err(error) => return Ok(Found::Damaged(error)),
@@ -166,15 +191,17 @@ impl<'a> Items<'a> {
         let names = names(self.schema, &key);
         let Some(rank) = names.iter().position(|(_, name)| *name == listed.name) else { return Ok(Found::Foreign) };
         for (_, better) in &names[..rank] {
-            if self.is_there(better).await? {
+            if self.is_newer(better, listed.modified).await? {
                 return Ok(Found::Superseded);
             }
         }
         Ok(Found::Item(item))
     }
 
-    /// Whether there is, or was, an object of this name.
-    async fn is_there(&self, name: &str) -> Result<bool, Failure> {
+    /// Whether there is an object of this name, or was and has been deleted since the other one was put.
+    ///
+    /// Only where versions are read is it known what was deleted.
+    async fn is_newer(&self, name: &str, than: Timestamp) -> Result<bool, Failure> {
         let Some(as_of) = self.as_of else {
             return Ok(retry::call(self.retry, || self.store.slice(name, 0, 1, None)).await?.is_some());
         };
@@ -186,7 +213,7 @@ impl<'a> Items<'a> {
                     return Ok(false);
                 }
                 if kept.modified <= as_of {
-                    return Ok(kept.what == KeptKind::Content);
+                    return Ok(kept.what == KeptKind::Content || kept.modified >= than);
                 }
             }
             match page.more {
@@ -220,6 +247,17 @@ impl Batch {
     }
 }
 
+/// How many objects make a batch, where so many had so many bytes.
+fn objects_at_once(bytes: usize, of: usize) -> usize {
+    (BATCH_BYTES * of.max(1) / bytes.max(1)).clamp(1, BATCH_OBJECTS)
+}
+
+/// Whether an item's object may have this name.
+pub(super) fn is_hash(name: &str) -> bool {
+    let lengths = [Naming::Sha256.name_length(), Naming::Md5.name_length()];
+    lengths.contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
 fn go_on(after: Option<&str>) -> More {
     More::After(after.unwrap_or_default().to_owned())
 }
@@ -245,6 +283,13 @@ pub fn just_before(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn batches_of_big_objects_are_small() {
+        for (bytes, of, at_once) in [(0, 0, 100), (20 * 200, 20, 100), (20 * 400_000, 20, 10), (1 << 40, 1, 1)] {
+            assert_eq!(objects_at_once(bytes, of), at_once, "{bytes} of {of}");
+        }
+    }
 
     #[test]
     fn units_share_all_names_and_no_name_twice() {

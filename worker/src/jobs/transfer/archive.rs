@@ -38,6 +38,8 @@ pub(super) struct Archive<'a> {
     names: String,
     begun: u32,
     open: Option<Open<'a>>,
+    /// When the last object was ended.
+    ended: Instant,
 }
 
 struct Open<'a> {
@@ -59,7 +61,16 @@ impl<'a> Archive<'a> {
     ) -> Self {
         let compression = job.manifest.backup.as_ref().map(|backup| backup.compression).unwrap_or_default();
         let names = format!("{}/{DATA}{:06}-{take:04}", job.manifest.job, unit.segment);
-        Self { owned, store, slaves: job.manifest.slaves.len(), compression, names, begun: 0, open: None }
+        Self {
+            owned,
+            store,
+            slaves: job.manifest.slaves.len(),
+            compression,
+            names,
+            begun: 0,
+            open: None,
+            ended: Instant::now(),
+        }
     }
 
     pub(super) async fn take(&mut self, items: Vec<Item>) -> Result<Outcome, Stuck> {
@@ -90,12 +101,14 @@ impl<'a> Archive<'a> {
     }
 
     pub(super) fn is_due(&self) -> bool {
-        let Some(open) = &self.open else { return false };
+        // Where there was nothing to pack, that is committed too: it would be read again after a crash, and again.
+        let Some(open) = &self.open else { return self.ended.elapsed() >= OBJECT_AGE };
         open.stored >= OBJECT_BYTES || open.since.elapsed() >= OBJECT_AGE
     }
 
     /// Ends the object that is open.
     pub(super) async fn close(&mut self) -> Result<Outcome, Stuck> {
+        self.ended = Instant::now();
         let mut outcome = Outcome::none(self.slaves);
         let Some(Open { name, packer, mut upload, .. }) = self.open.take() else { return Ok(outcome) };
         let (rest, packed) = packer.finish().map_err(|error| unpacked(&name, &error.to_string()))?;
