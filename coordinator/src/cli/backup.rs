@@ -232,8 +232,20 @@ fn namespace(text: &str) -> Result<String, BadNamespace> {
     text.parse::<Namespace>().map(|_| text.to_owned())
 }
 
-/// A time, in milliseconds since 1970.
+/// A time that has passed, in milliseconds since 1970. What is read as of one to come is not always the same.
 fn time(text: &str) -> Result<i64, String> {
-    let time = text.parse::<jiff::Timestamp>();
-    time.map(jiff::Timestamp::as_millisecond).map_err(|_| "a time such as 2026-11-21T10:00:00Z is expected".to_owned())
+    let time: jiff::Timestamp =
+        text.parse().map_err(|_| "a time such as 2026-11-21T10:00:00Z is expected".to_owned())?;
+    if time > jiff::Timestamp::now() { Err("it is still to come".to_owned()) } else { Ok(time.as_millisecond()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_to_come_is_no_time_to_go_back_to() {
+        assert_eq!(time("1970-01-01T00:00:01Z"), Ok(1000));
+        assert!(time("9999-01-01T00:00:00Z").is_err() && time("yesterday").is_err());
+    }
 }

@@ -255,7 +255,7 @@ pub fn permissions(purpose: For) -> Vec<Permission> {
     let on_jobs = || [vec![write(), write_key(), replace_names()], read().into()].concat();
     let restored = || line(DynamoDb, Always, Slaves, &["DescribeTable", "BatchWriteItem", "PutItem"]);
     let of_restore = || {
-        let made = line(DynamoDb, Created, Slaves, &["CreateTable", "UpdateTimeToLive"]);
+        let made = line(DynamoDb, Created, Slaves, &["CreateTable", "UpdateTimeToLive", "DescribeTimeToLive"]);
         let empty = line(DynamoDb, Always, Slaves, &["DescribeTable", "Scan"]);
         [vec![assume(), made, empty], read_object().into(), older().into()].concat()
     };

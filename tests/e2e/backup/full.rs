@@ -102,6 +102,6 @@ async fn b3_on_s3_the_backup_is_where_the_summary_says() {
     let keys = scene.keys("backups/B").await;
     let (data, others): (Vec<&str>, Vec<&str>) =
         keys.iter().map(String::as_str).partition(|key| key.contains("/data/"));
-    assert_eq!(others, ["backups/B/manifest.json", "backups/B/objects.jsonl.gz"]);
+    assert_eq!(others, ["backups/B/job.json", "backups/B/manifest.json", "backups/B/objects.jsonl.gz"]);
     assert_eq!(summary["backup"]["objects"], data.len());
 }
