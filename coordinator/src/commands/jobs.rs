@@ -65,13 +65,15 @@ fn as_row(job: &str, look: &Result<Summary, JournalError>, width: usize) -> Stri
             let units = format!("{}/{}", summary.units.done, summary.units.total);
             let discrepancies: u64 = summary.slaves.iter().map(|slave| slave.discrepancies()).sum();
             let slaves: Vec<&str> = summary.slaves.iter().map(|slave| slave.table.as_str()).collect();
+            // What has no slaves goes into a backup.
+            let backup = summary.backup.as_ref().filter(|_| slaves.is_empty()).map(|backup| backup.at.as_str());
             let master = summary.scanned.keys().find(|table| !slaves.contains(&table.as_str()));
             format!(
                 "{job:<width$}  {:<9}  {units:>15}  {:>13}  {} -> {}",
                 summary.state.name(),
                 figures::grouped(discrepancies),
                 master.map_or("?", String::as_str),
-                slaves.join(", ")
+                backup.map_or_else(|| slaves.join(", "), str::to_owned)
             )
         }
         Err(error) => format!("{job:<width$}  unreadable: {error}"),

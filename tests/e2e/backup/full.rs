@@ -105,3 +105,15 @@ async fn b3_on_s3_the_backup_is_where_the_summary_says() {
     assert_eq!(others, ["backups/B/job.json", "backups/B/manifest.json", "backups/B/objects.jsonl.gz"]);
     assert_eq!(summary["backup"]["objects"], data.len());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_listed_with_its_place_and_has_no_records_to_compare() {
+    let scene = Scene::of(&order_schema(), &orders(3, &[])).await;
+    scene.full("B", &[]);
+
+    let listed = scene.run(&["jobs"]);
+
+    let row = format!("{TABLE} -> {}", scene.at("backups/B"));
+    assert!(listed.stdout.contains(&row), "{}", listed.stdout);
+    scene.refused(&["record", "diff", "--from-report", "B"], 2, &["job B has no two tables"]);
+}

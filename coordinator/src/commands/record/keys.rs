@@ -8,7 +8,7 @@ use std::pin::pin;
 
 use futures::stream::TryStreamExt as _;
 use serde_json::Value as Json;
-use shared::domain::job::{Manifest, Side, labels};
+use shared::domain::job::{Manifest, Origin, Side, labels};
 use shared::domain::key::{Key, KeySchema};
 use shared::journal::Journal;
 use worker::record::pair::{Pair, PairRequest, Purpose};
@@ -140,6 +140,12 @@ async fn of_report(
 ) -> Result<Asked, Failure> {
     let journal = settings.journal(job).await?;
     let manifest = journal.manifest().await?;
+    if manifest.slaves.is_empty() || manifest.kind.origin() == Origin::Backup {
+        return Err(Failure::usage(
+            format!("job {job} has no two tables: it makes a backup, or reads one"),
+            "name a job of `sync`, `backfill` or `replicate`, or the tables and --keys-from",
+        ));
+    }
     let names = manifest.labels();
     let mut keys = keys_of_report(&journal, &manifest).await?;
     Box::pin(settings.sign_in(&manifest.sides().collect::<Vec<_>>(), &args.mfa)).await?;
