@@ -118,7 +118,7 @@ pub struct KeptRecordArgs {
     /// The table: REGION:NAME, REGION/NAME or an ARN
     #[arg(value_name = "TABLE")]
     pub table: TableRef,
-    /// The incremental backup: s3://BUCKET/PREFIX or a directory; the object is DEST/TABLE/<hash of the key>
+    /// The incremental backup: s3://BUCKET/PREFIX or a directory; the object is DEST/TABLE/HASH
     #[arg(value_name = "DEST")]
     pub dest: String,
     /// The key, {"id":"abc"} or {"id":{"S":"abc"}}

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use super::backup::StoredObject;
 use super::position::ShardPosition;
 use super::tally::Tally;
-use super::unit::Unit;
+use super::unit::{Pass, Unit};
 
 /// The checkpoint version that this program reads and writes.
 pub const CHECKPOINT_VERSION: u32 = 1;
@@ -20,6 +20,21 @@ pub const MAX_ATTEMPTS: u32 = 20;
 /// Failures that may pass, in a row and without progress, before a unit counts as failed; the retries of each single
 /// request were used up in every one of them.
 pub const MAX_FAILURES: u32 = 5;
+
+/// The same for a shard of a stream, which is followed for ever and has to outlast an outage.
+///
+/// With a minute between takes it is given up after some 17 hours, while the stream still has what was not read: it keeps
+/// changes for 24 hours (Amazon DynamoDB Developer Guide, "Change data capture for DynamoDB Streams").
+pub const MAX_FAILURES_OF_SHARD: u32 = 1000;
+
+/// Failures in a row, and without progress, after which a unit of this pass has failed.
+#[must_use]
+pub fn most_failures(pass: Pass) -> u32 {
+    match pass {
+        Pass::Master | Pass::Slave(_) => MAX_FAILURES,
+        Pass::Stream => MAX_FAILURES_OF_SHARD,
+    }
+}
 
 /// How far a scan is decided *and* written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,7 +16,7 @@ use super::folder::{Journal, STORE_RETRY, Stored};
 use super::parts::{Intent, Packed};
 use super::undo::OldImages;
 use crate::domain::backup::StoredObject;
-use crate::domain::checkpoint::{Checkpoint, MAX_ATTEMPTS, MAX_FAILURES, Position, State};
+use crate::domain::checkpoint::{Checkpoint, MAX_ATTEMPTS, Position, State, most_failures};
 use crate::domain::discrepancy::Discrepancy;
 use crate::domain::rejected::Rejected;
 use crate::domain::tally::Tally;
@@ -254,20 +254,22 @@ impl OwnedUnit {
         self.replace(back).await
     }
 
-    /// Gives the unit back after a failure that may pass. [`MAX_FAILURES`] of these without any progress make it
-    /// fail, with this error; tells how many there were.
+    /// Gives the unit back after a failure that may pass. [`most_failures`] of these without any progress make it fail,
+    /// with this error; tells how many there were. They count by themselves, and not as takes without progress too.
     ///
     /// # Errors
     /// `Lost`, or the store's.
     pub async fn give_up_for_now(&self, error: &str) -> Result<GivenUp, JournalError> {
         self.write_no_more();
-        let failures = self.checkpoint().await.failures + 1;
-        if failures >= MAX_FAILURES {
+        let Checkpoint { unit, failures, .. } = self.checkpoint().await;
+        let failures = failures + 1;
+        if failures >= most_failures(unit.pass) {
             self.fail(error).await?;
             return Ok(GivenUp::ForGood);
         }
         let back = |checkpoint: &mut Checkpoint| {
             checkpoint.state = State::Queued;
+            checkpoint.attempts = checkpoint.attempts.saturating_sub(1);
             checkpoint.failures = failures;
         };
         self.replace(back).await?;

@@ -444,6 +444,21 @@ async fn failures_in_a_row_end_a_unit_and_progress_forgives_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_shard_outlasts_an_outage_that_ends_a_segment() {
+    let (_, journal) = folder();
+    let shard = Unit { pass: Pass::Stream, segment: 0 };
+    for n in 1..=4 * MAX_ATTEMPTS.max(MAX_FAILURES) {
+        match journal.acquire(shard, 1, None, "worker", LEASE).await.unwrap() {
+            Acquired::Owned(owned) => match owned.give_up_for_now("unavailable").await.unwrap() {
+                GivenUp::ForNow { failures } => assert_eq!(failures, n),
+                GivenUp::ForGood => panic!("given up after {n} failures"),
+            },
+            other => panic!("after {n} failures: {}", name(&other)),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_gives_a_unit_back_writes_nothing_more() {
     let (_, journal) = folder();
     let owned = own(&journal).await;
