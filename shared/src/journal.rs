@@ -29,7 +29,7 @@ pub use failure::JournalError;
 pub use folder::{Journal, Survey, jobs_in};
 pub use location::{BadLocation, StoreUrl, manifest_location};
 pub use owned::{Acquired, GivenUp, OwnedUnit, Step};
-pub use parts::{Begun, Intent, Packed, unpack_lines};
+pub use parts::{Begun, Intent, Packed, unpack};
 pub use presence::Presence;
 pub use undo::OldImages;
 

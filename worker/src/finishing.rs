@@ -94,7 +94,7 @@ pub async fn finish(store: &dyn ObjectStore, journal: &Journal, manifest: &Manif
     for stray in there.objects.iter().filter(|listed| !named.contains(&listed.key)) {
         retry::call(policy, || store.delete(&stray.key)).await?;
     }
-    let list = objects.iter().collect::<Packed<&StoredObject>>().into_bytes();
+    let list = objects.iter().collect::<Packed<&StoredObject>>().finish();
     let list = list.map_err(|error| odd(store.url(&folder), error.to_string()))?;
     let list_key = format!("{folder}{LIST}");
     retry::call(policy, || store.put(&list_key, list.clone(), PutMode::Overwrite)).await?;

@@ -94,14 +94,10 @@ pub async fn plan_snapshot(request: SnapshotRequest, environment: &Environment) 
         return Err(bad("keeps no versions, so that only the present can be read; enable versioning for the future"));
     }
     let manifest = Manifest {
-        total_segments: match tables.segments {
-            Segments::Fixed(total) => total,
-            Segments::Auto { at_once } => SEGMENTS_OF_ITEMS.max(at_once),
-        },
-        key_schema,
+        total_segments: segments_of_items(tables.segments),
         source: Some(SourceSettings { at: from, holds: Holds::Items { as_of_ms: request.as_of_ms } }),
         backup: Some(BackupSettings { to, compression, definition, metric_namespace }),
-        ..of_backup(JobKind::Snapshot, &tables, Side::new(table, Default::default()))
+        ..of_backup(JobKind::Snapshot, &tables, Side::new(table, Default::default()), key_schema)
     };
     manifest.check()?;
     Ok(manifest)
@@ -150,8 +146,16 @@ async fn definition(environment: &Environment, side: &Side) -> Result<Option<Tab
     }
 }
 
+/// In how many segments a folder of items is read.
+pub(crate) fn segments_of_items(asked: Segments) -> u32 {
+    match asked {
+        Segments::Fixed(total) => total,
+        Segments::Auto { at_once } => SEGMENTS_OF_ITEMS.max(at_once),
+    }
+}
+
 /// What every manifest has that is made without looking at a master.
-pub(crate) fn of_backup(kind: JobKind, request: &SyncRequest, master: Side) -> Manifest {
+pub(crate) fn of_backup(kind: JobKind, request: &SyncRequest, master: Side, key_schema: KeySchema) -> Manifest {
     Manifest {
         version: shared::domain::job::MANIFEST_VERSION,
         job: request.job.clone(),
@@ -159,10 +163,7 @@ pub(crate) fn of_backup(kind: JobKind, request: &SyncRequest, master: Side) -> M
         created_at: format!("{:.3}", jiff::Timestamp::now()),
         master,
         slaves: Vec::new(),
-        key_schema: KeySchema {
-            partition: shared::domain::key::KeyAttribute { name: String::new(), kind: shared::domain::key::KeyType::S },
-            sort: None,
-        },
+        key_schema,
         total_segments: 1,
         only_segments: None,
         sample: None,
@@ -247,7 +248,12 @@ pub async fn mark_folder(
         key_schema: manifest.key_schema.clone(),
         definition,
     };
-    let body = serde_json::to_vec_pretty(&marker).unwrap_or_default();
+    let body = serde_json::to_vec_pretty(&marker).map_err(|error| Failure {
+        kind: FailureKind::Invalid,
+        operation: "Mark",
+        resource: store.url(&key),
+        message: error.to_string(),
+    })?;
     let body = Bytes::from(body);
     retry::call(policy, || store.put(&key, body.clone(), PutMode::Overwrite)).await?;
     Ok(())

@@ -14,12 +14,9 @@ use shared::retry::{self, RetryPolicy};
 use tokio::time::Instant;
 
 use crate::environment::Environment;
-use crate::plan::{CannotPlan, LimitsAsked, Segments, SyncRequest, limits_of};
-use crate::plan_backup::of_backup;
+use crate::plan::{CannotPlan, Segments, SyncRequest, limits_of};
+use crate::plan_backup::{of_backup, segments_of_items};
 use crate::source::found::{Found, find};
-
-/// Segments of a folder of items unless the user says otherwise.
-const SEGMENTS_OF_ITEMS: u32 = 64;
 
 /// How long a table is waited for that was created, and how often it is looked at.
 const CREATED_WITHIN: Duration = Duration::from_secs(600);
@@ -133,7 +130,8 @@ pub async fn plan_restore(request: RestoreRequest, environment: &Environment) ->
     side.table_id.clone_from(&description.id);
     side.size = Some(description.size);
     tables.master = side.clone();
-    let limits = limits(&tables, &side, &description)?;
+    // The master's place is the table's, too.
+    let limits = limits_of(tables.limits, &[(&side, &description), (&side, &description)])?;
     let holds = match &files {
         Some(files) => Holds::Files { files: files.len() as u64, items },
         None => Holds::Items { as_of_ms },
@@ -142,12 +140,11 @@ pub async fn plan_restore(request: RestoreRequest, environment: &Environment) ->
     let existing = if into == Into::OnlyMissing { Existing::Keep } else { Existing::Overwrite };
     let manifest = Manifest {
         slaves: vec![side.clone()],
-        key_schema: description.key_schema,
         total_segments,
         limits,
         backfill: Some(BackfillSettings { existing }),
         source: Some(SourceSettings { at: from, holds }),
-        ..of_backup(JobKind::Restore, &tables, side)
+        ..of_backup(JobKind::Restore, &tables, side, description.key_schema)
     };
     manifest.check()?;
     Ok(Restore { manifest, files, notes })
@@ -157,21 +154,10 @@ pub async fn plan_restore(request: RestoreRequest, environment: &Environment) ->
 fn segments(asked: Segments, files: Option<&[ItemFile]>) -> u32 {
     let files = files.map(|files| u32::try_from(files.len()).unwrap_or(MAX_SEGMENTS).clamp(1, MAX_SEGMENTS));
     match (asked, files) {
-        (Segments::Fixed(total), None) => total,
-        (Segments::Auto { at_once }, None) => SEGMENTS_OF_ITEMS.max(at_once),
+        (asked, None) => segments_of_items(asked),
         (Segments::Fixed(total), Some(files)) => total.min(files),
         (Segments::Auto { .. }, Some(files)) => files,
     }
-}
-
-fn limits(
-    tables: &SyncRequest,
-    side: &Side,
-    description: &Description,
-) -> Result<shared::domain::limits::Limits, CannotPlan> {
-    let LimitsAsked { read, write, max_cost } = tables.limits;
-    // The master's place is the table's, too.
-    limits_of(LimitsAsked { read, write, max_cost }, &[(side, description), (side, description)])
 }
 
 /// The table, which is created if that was asked for and there is none.

@@ -59,7 +59,7 @@ impl Source {
     /// Opens the store, and reads which files there are.
     ///
     /// # Errors
-    /// When the store or the job's folder cannot be read, or the store keeps no versions and older ones are asked for.
+    /// When the store cannot be opened, or the job's folder cannot be read.
     pub(crate) async fn open(
         environment: &Environment,
         settings: &SourceSettings,

@@ -71,11 +71,7 @@ impl<T: Serialize> Packed<T> {
     ///
     /// # Errors
     /// When one of them could not be written.
-    pub fn into_bytes(self) -> std::io::Result<Bytes> {
-        self.finish()
-    }
-
-    pub(super) fn finish(self) -> std::io::Result<Bytes> {
+    pub fn finish(self) -> std::io::Result<Bytes> {
         if let Some(error) = self.failed {
             return Err(error);
         }
@@ -99,15 +95,11 @@ impl<T: Serialize> FromIterator<T> for Packed<T> {
     }
 }
 
-/// Reads lines that [`Packed`] packed, also those of another job's.
+/// Reads lines that [`Packed`] packed.
 ///
 /// # Errors
 /// What is wrong with them.
-pub fn unpack_lines<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, String> {
-    unpack(body)
-}
-
-pub(super) fn unpack<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, String> {
+pub fn unpack<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>, String> {
     let mut text = String::new();
     MultiGzDecoder::new(body).read_to_string(&mut text).map_err(|error| error.to_string())?;
     text.lines().map(|line| serde_json::from_str(line).map_err(|error| error.to_string())).collect()

@@ -16,7 +16,7 @@ use shared::domain::backup::{
 use shared::domain::export::{BadExport, Export, ExportFile, FILES, SUMMARY};
 use shared::domain::item_line::Layout;
 use shared::domain::item_object::hex;
-use shared::journal::unpack_lines;
+use shared::journal::unpack;
 use shared::packing::Compression;
 use shared::ports::failure::Failure;
 use shared::ports::objects::{Kept, KeptKind, KeptPage, ListPage, More, ObjectStore};
@@ -137,8 +137,7 @@ async fn files_of(store: &dyn ObjectStore, manifest: &BackupManifest) -> Result<
     if hex(&Sha256::digest(&body)) != manifest.list.sha256 {
         return Err(damaged("has another SHA-256 than the backup's manifest.json says: it was cut off or changed"));
     }
-    let objects: Vec<StoredObject> =
-        unpack_lines(&body).map_err(|error| damaged(&format!("cannot be read: {error}")))?;
+    let objects: Vec<StoredObject> = unpack(&body).map_err(|error| damaged(&format!("cannot be read: {error}")))?;
     let file = |object: StoredObject| ItemFile {
         key: object.name,
         compression: manifest.compression,

@@ -42,7 +42,12 @@ impl<'a> Restore<'a> {
         };
         let mut outcomes = Outcomes { tally: Tally::zero(self.slaves()), refused: Vec::new() };
         // Writes that are made together are made in any order, and a file may have an item twice: the later one counts.
-        for items in without_repeats(&self.job.manifest.key_schema, &items) {
+        // A page of a scan has none twice.
+        let parts = match self.job.source {
+            Some(_) => without_repeats(&self.job.manifest.key_schema, &items),
+            None => vec![&items[..]],
+        };
+        for items in parts {
             let due = items.iter().map(|item| Due {
                 sequence: None,
                 write: Write::Put(without_global_table_attributes(item)),
