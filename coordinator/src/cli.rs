@@ -142,6 +142,35 @@ pub enum Command {
     Man,
 }
 
+impl Command {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Sync(_) => "sync",
+            Self::Backfill(_) => "backfill",
+            Self::Replicate(_) => "replicate",
+            Self::Run(_) => "run",
+            Self::Estimate(_) => "estimate",
+            Self::Backup(_) => "backup",
+            Self::Restore(_) => "restore",
+            Self::Status(_) => "status",
+            Self::Jobs(_) => "jobs",
+            Self::Resume(_) => "resume",
+            Self::Cancel(_) => "cancel",
+            Self::Undo(_) => "undo",
+            Self::Pause(_) => "pause",
+            Self::Limit(_) => "limit",
+            Self::Report(_) => "report",
+            Self::Record(_) => "record",
+            #[cfg(feature = "demo")]
+            Self::Demo => "demo",
+            Self::Completions { .. } => "completions",
+            Self::Man => "man",
+        }
+    }
+}
+
 /// Options of `sync`.
 #[derive(Debug, Args)]
 pub struct SyncArgs {

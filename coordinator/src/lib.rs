@@ -13,6 +13,8 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use shared::telemetry::{field, trace};
+use tracing::Instrument as _;
 
 pub mod beside;
 pub mod cells;
@@ -47,8 +49,9 @@ pub fn main() -> ExitCode {
         })
         .and_then(|runtime| {
             runtime.block_on(async {
-                let _telemetry = shared::telemetry::init(&settings::log_settings(&cli.common), "dynamend");
-                commands::run(cli, worker::daemon::stop_on_signals()).await
+                let _telemetry = shared::telemetry::init(&settings::log_settings(&cli.common), None, "dynamend");
+                let span = span_of(&cli);
+                commands::run(cli, worker::daemon::stop_on_signals()).instrument(span).await
             })
         });
     match result {
@@ -58,6 +61,20 @@ pub fn main() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// The trace of one command, where traces are exported; what it sends onto the queue is linked to it.
+fn span_of(cli: &cli::Cli) -> tracing::Span {
+    if !trace::is_on() {
+        return tracing::Span::none();
+    }
+    let command = cli.command.name();
+    tracing::info_span!(
+        "command",
+        { field::SPAN_NAME } = format!("dynamend {command}"),
+        { field::COMMAND } = command,
+        { field::JOB_ID } = tracing::field::Empty,
+    )
 }
 
 /// Says what is wrong with the command line in the form of every other failure; prints help that was asked for.

@@ -8,6 +8,7 @@ use shared::domain::unit::Unit;
 use shared::ports::failure::Failure;
 use shared::ports::queue::{MAX_MESSAGES_PER_BATCH, WorkQueue};
 use shared::retry::{self, RetryPolicy};
+use shared::telemetry::field;
 use tokio_util::sync::CancellationToken;
 
 /// Requests in flight at once.
@@ -33,6 +34,7 @@ pub async fn publish(
     units: Vec<Unit>,
     stop: &CancellationToken,
 ) -> Result<Published, Failure> {
+    tracing::Span::current().record(field::JOB_ID, &manifest.job);
     let mut batches = units.chunks(MAX_MESSAGES_PER_BATCH);
     let mut sending = FuturesUnordered::new();
     loop {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff as _;
+use tracing::Instrument as _;
 
 use crate::domain::condition::Write;
 use crate::domain::digest::Digester;
@@ -15,11 +16,16 @@ use crate::domain::job::Reader;
 use crate::domain::key::Key;
 use crate::domain::value::Item;
 use crate::ports::failure::{Failure, FailureKind};
-use crate::ports::queue::{MAX_MESSAGES_PER_BATCH, WorkQueue};
+use crate::ports::queue::{MAX_MESSAGES_PER_BATCH, QueueName, WorkQueue};
 use crate::ports::table::{GetRequest, GotEntries, MAX_WRITES_PER_BATCH, Table, get_entries};
+use crate::telemetry::sample::{self, Sample};
+use crate::telemetry::{field, trace};
 
 /// Longest delay between two tries.
 const MAX_DELAY: Duration = Duration::from_secs(20);
+
+/// What is wrong with a request of which the service left something over, in metrics.
+const UNPROCESSED: &str = "unprocessed";
 
 /// How often and how patiently one request is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +95,7 @@ pub async fn call<T, F: Future<Output = Result<T, Failure>>>(
                 if !delays.wait().await {
                     return Err(failure);
                 }
+                sample::note(Sample::Retried { operation: failure.operation, error: failure.kind.name() });
             }
             answer => return answer,
         }
@@ -168,8 +175,11 @@ impl Asking {
         if self.request.keys.len() < asked {
             self.delays = Delays::new(self.policy);
         }
-        if is_left_over && !self.delays.wait().await {
-            return Err(left_over("BatchGetItem", "keys", self.request.keys.len()));
+        if is_left_over {
+            if !self.delays.wait().await {
+                return Err(left_over("BatchGetItem", "keys", self.request.keys.len()));
+            }
+            sample::note(Sample::Retried { operation: "BatchGetItem", error: UNPROCESSED });
         }
         Ok(())
     }
@@ -194,8 +204,11 @@ pub async fn write_all(table: &dyn Table, policy: RetryPolicy, writes: &[Write])
             if left.len() < sent {
                 delays.start_over();
             }
-            if is_left_over && !delays.wait().await {
-                return Err(left_over("BatchWriteItem", "writes", left.len()));
+            if is_left_over {
+                if !delays.wait().await {
+                    return Err(left_over("BatchWriteItem", "writes", left.len()));
+                }
+                sample::note(Sample::Retried { operation: "BatchWriteItem", error: UNPROCESSED });
             }
         }
     }
@@ -207,6 +220,31 @@ pub async fn write_all(table: &dyn Table, policy: RetryPolicy, writes: &[Write])
 /// # Errors
 /// The last failure; `Unavailable` when the queue kept refusing messages.
 pub async fn send_all(
+    queue: &dyn WorkQueue,
+    policy: RetryPolicy,
+    bodies: Vec<String>,
+    delay: Duration,
+) -> Result<(), Failure> {
+    let span = if trace::is_on() { send_span(queue, bodies.len()) } else { tracing::Span::none() };
+    send_until_accepted(queue, policy, bodies, delay).instrument(span).await
+}
+
+/// The span that messages are linked to.
+fn send_span(queue: &dyn WorkQueue, messages: usize) -> tracing::Span {
+    let QueueName { system, name } = queue.name();
+    tracing::info_span!(
+        "send",
+        { field::SPAN_NAME } = format!("send {name}"),
+        { field::SPAN_KIND } = "producer",
+        { field::QUEUE_SYSTEM } = system,
+        { field::QUEUE } = name,
+        { field::QUEUE_OPERATION } = "send",
+        { field::QUEUE_OPERATION_TYPE } = "send",
+        { field::BATCH_COUNT } = messages,
+    )
+}
+
+async fn send_until_accepted(
     queue: &dyn WorkQueue,
     policy: RetryPolicy,
     bodies: Vec<String>,
@@ -231,6 +269,7 @@ pub async fn send_all(
         if !delays.wait().await {
             return Err(failure);
         }
+        sample::note(Sample::Retried { operation: "SendMessageBatch", error: UNPROCESSED });
     }
     Ok(())
 }

@@ -1,9 +1,21 @@
-//! Logs, metrics and traces: the subscriber, OpenTelemetry export, and the field names.
+//! Logs, metrics and traces: the subscriber, and what is exported.
 //!
-//! Everything goes to standard error or to a collector; standard output belongs to results. Traces are a convenience:
-//! without a collector nothing fails and nothing waits. Item values and keys are never logged above `debug`.
+//! Everything goes to standard error or to a collector; standard output belongs to results. Traces and metrics are off
+//! unless asked for, and a convenience: without a collector nothing fails and nothing waits. Item values and keys are
+//! never logged above `debug`.
+//!
+//! [`names`] has all names, [`sample`] what is measured, [`trace`] what travels with messages.
 
+#[cfg(feature = "otel")]
+mod embedded;
+#[cfg(feature = "otel")]
+mod export;
 pub mod metrics;
+pub mod names;
+pub mod sample;
+pub mod trace;
+
+pub use names::field;
 
 use tracing::Subscriber;
 use tracing_subscriber::filter::{EnvFilter, FilterExt as _};
@@ -11,38 +23,6 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 use tracing_subscriber::util::SubscriberInitExt;
-
-/// The names of log and span fields. OpenTelemetry still marks its own as "Development", so they are all here.
-pub mod field {
-    /// The job.
-    pub const JOB_ID: &str = "dynamend.job.id";
-    /// The pass of a job over its tables.
-    pub const PASS: &str = "dynamend.pass";
-    /// Items compared.
-    pub const ITEMS_COMPARED: &str = "dynamend.items.compared";
-    /// Discrepancies found.
-    pub const DISCREPANCIES: &str = "dynamend.discrepancies";
-    /// The worker that owns a lease.
-    pub const WORKER_ID: &str = "dynamend.worker.id";
-    /// The segment of a parallel scan.
-    pub const SEGMENT: &str = "aws.dynamodb.segment";
-    /// Of how many.
-    pub const TOTAL_SEGMENTS: &str = "aws.dynamodb.total_segments";
-    /// The tables of a request.
-    pub const TABLE_NAMES: &str = "aws.dynamodb.table_names";
-    /// Capacity units that a request consumed.
-    pub const CONSUMED_CAPACITY: &str = "aws.dynamodb.consumed_capacity";
-    /// The request, as AWS knows it.
-    pub const REQUEST_ID: &str = "aws.request_id";
-    /// The region.
-    pub const REGION: &str = "cloud.region";
-    /// The queue.
-    pub const QUEUE: &str = "messaging.destination.name";
-    /// What is done with a message: `send`, `receive`, `process` or `settle`.
-    pub const QUEUE_OPERATION: &str = "messaging.operation.name";
-    /// What went wrong, by kind.
-    pub const ERROR_TYPE: &str = "error.type";
-}
 
 /// The crates whose logs are ours; a filter takes them as prefixes, so the binaries `dynamend…` are covered.
 const OUR_CRATES: [&str; 4] = ["shared", "worker", "coordinator", "dynamend"];
@@ -73,16 +53,17 @@ pub struct LogSettings {
 #[derive(Debug, Default)]
 pub struct Guard {
     #[cfg(feature = "otel")]
-    traces: Option<opentelemetry_sdk::trace::SdkTracerProvider>,
+    exports: export::Exports,
 }
 
-/// Starts logs on standard error, and traces when the environment names a collector.
+/// Starts logs on standard error; traces and metrics when the environment names a collector; metrics as lines of the
+/// log too, when a namespace is given.
 ///
 /// Call it once, inside a Tokio runtime. It never fails: a second call changes nothing, and a collector that cannot be
 /// used is a warning.
-pub fn init(settings: &LogSettings, service_name: &'static str) -> Guard {
+pub fn init(settings: &LogSettings, embedded: Option<&metrics::Namespace>, service_name: &'static str) -> Guard {
     let filter = filter(std::env::var("RUST_LOG").ok().as_deref(), settings.verbosity);
-    start(subscriber(settings, filter, std::io::stderr), service_name)
+    start(subscriber(settings, filter, std::io::stderr), embedded, service_name)
 }
 
 /// The ordinary log, and the metrics beside it.
@@ -99,36 +80,36 @@ where
 }
 
 #[cfg(feature = "otel")]
-fn start(registry: impl Subscriber + Send + Sync + for<'a> LookupSpan<'a>, service_name: &'static str) -> Guard {
-    match otel::provider(service_name) {
-        Ok(None) => {
-            let _ = registry.try_init();
-            Guard::default()
-        }
-        Ok(Some(provider)) => {
-            let _ = registry.with(otel::layer(&provider, service_name)).try_init();
-            Guard { traces: Some(provider) }
-        }
-        Err(error) => {
-            let _ = registry.try_init();
-            tracing::warn!(%error, "traces are not exported");
-            Guard::default()
-        }
+fn start(
+    registry: impl Subscriber + Send + Sync + for<'a> LookupSpan<'a>,
+    embedded: Option<&metrics::Namespace>,
+    service_name: &'static str,
+) -> Guard {
+    let (exports, problems) = export::Exports::start(service_name, embedded);
+    let _ = registry.with(exports.spans()).try_init();
+    for problem in problems {
+        tracing::warn!("{problem}");
     }
+    Guard { exports }
 }
 
 #[cfg(not(feature = "otel"))]
-fn start(registry: impl Subscriber + Send + Sync + for<'a> LookupSpan<'a>, _service_name: &'static str) -> Guard {
+fn start(
+    registry: impl Subscriber + Send + Sync + for<'a> LookupSpan<'a>,
+    embedded: Option<&metrics::Namespace>,
+    _service_name: &'static str,
+) -> Guard {
     let _ = registry.try_init();
+    if embedded.is_some() {
+        tracing::warn!("metrics are not written: this program was built without the feature `otel`");
+    }
     Guard::default()
 }
 
+#[cfg(feature = "otel")]
 impl Drop for Guard {
     fn drop(&mut self) {
-        #[cfg(feature = "otel")]
-        if let Some(traces) = self.traces.take() {
-            otel::finish(traces);
-        }
+        self.exports.finish();
     }
 }
 
@@ -159,65 +140,6 @@ fn directives(verbosity: i8) -> String {
         0 => format!("warn,{SDK}"),
         1 => format!("warn,{SDK},{}", ours("info")),
         2.. => format!("warn,{}", ours("debug")),
-    }
-}
-
-#[cfg(feature = "otel")]
-mod otel {
-    //! Traces over OTLP, told by the standard `OTEL_…` variables of the environment.
-
-    use std::time::Duration;
-
-    use opentelemetry::trace::TracerProvider;
-    use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig};
-    use opentelemetry_sdk::Resource;
-    use opentelemetry_sdk::trace::SdkTracerProvider;
-    use tracing::Subscriber;
-    use tracing_subscriber::filter::EnvFilter;
-    use tracing_subscriber::layer::Layer;
-    use tracing_subscriber::registry::LookupSpan;
-
-    /// Time for one export.
-    const EXPORT_TIMEOUT: Duration = Duration::from_secs(1);
-
-    /// Time that the end of the program may take longer for traces.
-    const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
-
-    /// The provider, when the environment names a collector.
-    pub(super) fn provider(service_name: &'static str) -> Result<Option<SdkTracerProvider>, ExporterBuildError> {
-        let set = |name: &str| std::env::var(name).is_ok_and(|value| !value.is_empty());
-        let wanted = set("OTEL_EXPORTER_OTLP_ENDPOINT") || set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
-        let disabled = std::env::var("OTEL_SDK_DISABLED").is_ok_and(|value| value.eq_ignore_ascii_case("true"));
-        if !wanted || disabled || tokio::runtime::Handle::try_current().is_err() {
-            return Ok(None);
-        }
-        let exporter = SpanExporter::builder().with_tonic().with_timeout(EXPORT_TIMEOUT).build()?;
-        let resource = Resource::builder();
-        let resource =
-            if set("OTEL_SERVICE_NAME") { resource } else { resource.with_service_name(service_name) }.build();
-        Ok(Some(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build()))
-    }
-
-    /// Our own spans, whatever is logged; not those of the exporter itself.
-    pub(super) fn layer<S>(provider: &SdkTracerProvider, service_name: &'static str) -> impl Layer<S> + use<S>
-    where
-        S: Subscriber + for<'a> LookupSpan<'a>,
-    {
-        let ours = super::OUR_CRATES.map(|name| format!("{name}=info")).join(",");
-        tracing_opentelemetry::layer()
-            .with_tracer(provider.tracer(service_name))
-            .with_filter(EnvFilter::new(format!("off,{ours}")))
-    }
-
-    /// Sends what is left. A collector that does not answer is nobody's failure.
-    pub(super) fn finish(provider: SdkTracerProvider) {
-        // On a thread of its own: the exporter needs the runtime, whose only thread may be this one.
-        let (done, finished) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let _ = provider.shutdown_with_timeout(FINISH_TIMEOUT);
-            let _ = done.send(());
-        });
-        let _ = finished.recv_timeout(FINISH_TIMEOUT);
     }
 }
 

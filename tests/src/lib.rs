@@ -11,6 +11,7 @@
 //! - [`streams`]: streams of changes whose shards a test makes, behind the protocols of the services.
 //! - [`proxy`]: services that fail in every way that services fail, from a seed.
 //! - [`chaos`]: whole jobs of the real programs amid faults of services, processes, clocks and disks.
+//! - [`collector`]: what the programs export over OTLP.
 //! - [`lambda`]: the service that runs functions.
 //! - [`ledger`]: what tables charge, and when.
 //! - [`wait`]: waiting for a condition, with a deadline.
@@ -20,6 +21,7 @@ pub mod attribute;
 pub mod buckets;
 pub mod changing;
 pub mod chaos;
+pub mod collector;
 pub mod dynamodb;
 pub mod explore;
 pub mod generate;

@@ -8,7 +8,7 @@ use shared::local::queue::LocalQueue;
 use shared::ports::failure::Failure;
 use shared::ports::queue::{Delivery, MAX_DELAY, MAX_MESSAGES_PER_BATCH, WorkQueue};
 use shared::retry::{self, RetryPolicy};
-use shared::telemetry::field;
+use shared::telemetry::{field, trace};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -229,21 +229,36 @@ fn report_panic(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// The trace of one message's work.
-fn span_of(message: &WorkMessage) -> tracing::Span {
+/// The trace of one message's work, linked to the span that the message was sent from.
+fn span_of(message: &WorkMessage, delivery: &Delivery, queue: &dyn WorkQueue) -> tracing::Span {
     let Unit { pass, segment } = message.work_unit();
     let total_segments = match message.unit {
         Task::Scan { total_segments, .. } => Some(total_segments),
         Task::Shard { .. } => None,
     };
-    tracing::info_span!(
+    let queue = trace::only_exported(()).map(|()| queue.name());
+    let span = tracing::info_span!(
         "process",
+        { field::SPAN_NAME } = queue.as_ref().map(|queue| format!("process {}", queue.name)),
+        { field::SPAN_KIND } = trace::only_exported("consumer"),
+        { field::QUEUE_SYSTEM } = queue.as_ref().map(|queue| queue.system),
+        { field::QUEUE } = queue.as_ref().map(|queue| queue.name.as_str()),
         { field::QUEUE_OPERATION } = "process",
+        { field::QUEUE_OPERATION_TYPE } = trace::only_exported("process"),
         { field::JOB_ID } = message.job,
         { field::PASS } = %pass,
         { field::SEGMENT } = segment,
         { field::TOTAL_SEGMENTS } = total_segments,
-    )
+        { field::OUTCOME } = tracing::field::Empty,
+        { field::ITEMS_COMPARED } = tracing::field::Empty,
+        { field::DISCREPANCIES } = tracing::field::Empty,
+        { field::ERROR_TYPE } = tracing::field::Empty,
+        { field::SPAN_STATUS } = tracing::field::Empty,
+    );
+    if let Some(sender) = &delivery.trace {
+        trace::link(&span, sender);
+    }
+    span
 }
 
 /// Handles one delivery from parsing to settling.
@@ -275,7 +290,8 @@ impl Hand {
             },
         };
         let running = self.completion.running(&message.manifest);
-        let work = self.executor.execute(&message, &delivery).instrument(span_of(&message));
+        let span = span_of(&message, &delivery, &*self.executor.queue);
+        let work = self.executor.execute(&message, &delivery).instrument(span.clone());
         let Executed { ending, ended } = work.await;
         if let Some(job) = ended {
             self.completion.unit_ended(job, message.work_unit());
@@ -290,7 +306,7 @@ impl Hand {
                 if ending == Ending::Settle && error.may_pass() { Ending::Leave } else { ending }
             }
         };
-        self.settle(&delivery, ending).await;
+        self.settle(&delivery, ending).instrument(span).await;
     }
 
     async fn settle(&self, delivery: &Delivery, ending: Ending) {

@@ -10,6 +10,7 @@ use shared::aws::sqs::SqsQueue;
 use shared::journal::{AllowedStores, StoreUrl};
 use shared::pacing::Meter;
 use shared::ports::failure::{Failure, FailureKind};
+use shared::telemetry::metrics::Namespace;
 use shared::telemetry::{self, LogFormat, LogSettings};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,8 @@ const FAILED: u8 = 3;
 ///
 /// It learns everything about a job from its messages. SIGTERM or SIGINT: it finishes the page in hand, commits, gives
 /// its messages back and exits 0. A second signal ends it at once; the work is then redone from its last checkpoint.
+///
+/// Traces and metrics go over OTLP (gRPC) to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names, if it is set.
 #[derive(Debug, Parser)]
 #[command(name = "dynamend-worker", version)]
 struct Flags {
@@ -70,6 +73,9 @@ struct Flags {
     /// How log lines are written
     #[arg(long, value_enum, default_value_t = Format::Text, help_heading = "Logs")]
     log_format: Format,
+    /// Write what is done into the log once a minute, as metrics of this namespace in CloudWatch's embedded format
+    #[arg(long, value_name = "NAMESPACE", env = "DYNAMEND_METRIC_NAMESPACE", help_heading = "Logs")]
+    metric_namespace: Option<Namespace>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -98,7 +104,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(flags: Flags) -> ExitCode {
-    let _telemetry = telemetry::init(&log_settings(&flags), "dynamend-worker");
+    let _telemetry = telemetry::init(&log_settings(&flags), flags.metric_namespace.as_ref(), "dynamend-worker");
     match work(flags).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -12,6 +12,7 @@ use shared::pacing::Meter;
 use shared::ports::failure::Failure;
 use shared::ports::queue::MAX_MESSAGES_PER_BATCH;
 use shared::retry::{self, RetryPolicy};
+use shared::telemetry::field;
 use tokio_util::sync::CancellationToken;
 
 use crate::consume::{DeadLetters, Drain, Settings, consume};
@@ -106,6 +107,7 @@ impl Embedded {
     /// # Errors
     /// See [`CannotRun`].
     pub async fn work(self, journal: &Journal, manifest: &Manifest, units: Vec<Unit>) -> Result<Summary, CannotRun> {
+        tracing::Span::current().record(field::JOB_ID, &manifest.job);
         let url = journal.manifest_url();
         let jobs = Arc::new(OpenJobs::new(self.environment, self.hooks, self.meter));
         let mut chunks: Vec<&[Unit]> = units.chunks(UNITS_AT_ONCE).collect();

@@ -6,11 +6,14 @@ use std::time::Duration;
 use shared::domain::control::{Control, Wish};
 use shared::domain::key::Key;
 use shared::domain::shards::Stage;
+use shared::domain::tally::{SlaveTally, Tally};
 use shared::domain::unit::{Pass, Unit, WorkMessage};
 use shared::journal::{Acquired, GivenUp, JournalError, OwnedUnit};
 use shared::ports::failure::{Failure, FailureKind};
 use shared::ports::queue::{Delivery, MAX_DELAY, WorkQueue};
 use shared::retry::{self, RetryPolicy};
+use shared::telemetry::field;
+use shared::telemetry::sample::{self, Sample};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -140,7 +143,7 @@ impl Executor {
         let start = message.start.get(&job.labels[unit.pass.scanned_table()]);
         let owner = format!("{:016x}", rand::random::<u64>());
         match job.journal.acquire(unit, job.manifest.slaves.len(), start, &owner, self.lease).await {
-            Ok(Acquired::Owned(owned)) => self.work(job, &owned, unit, delivery).await,
+            Ok(Acquired::Owned(owned)) => self.work_traced(job, &owned.measured(&job.labels), unit, delivery).await,
             // Whoever ended it may have died before it handed out what comes next.
             Ok(Acquired::Done) => self.ended(job, unit).await,
             Ok(Acquired::Failed) => Executed { ending: Ending::DeadLetter, ended: Some(Arc::clone(job)) },
@@ -215,6 +218,35 @@ impl Executor {
         // If this fails there are two messages, and the second to be received finds the unit taken or done.
         let _ = self.queue.settle(&delivery.receipt).await;
         Ok(())
+    }
+
+    /// Works on a unit, and tells traces and metrics what came of it.
+    async fn work_traced(
+        &self,
+        job: &Arc<JobContext>,
+        owned: &OwnedUnit,
+        unit: Unit,
+        delivery: Option<&Delivery>,
+    ) -> Executed {
+        let (started, before) = (Instant::now(), owned.checkpoint().await.tally);
+        let executed = self.work(job, owned, unit, delivery).await;
+        let outcome = outcome(&executed);
+        let sums = |tally: &Tally| {
+            let of_slaves = |figure: fn(&SlaveTally) -> u64| tally.slaves.iter().map(figure).sum::<u64>();
+            (of_slaves(|slave| slave.compared), of_slaves(SlaveTally::discrepancies))
+        };
+        let ((compared, found), (compared_before, found_before)) =
+            (sums(&owned.checkpoint().await.tally), sums(&before));
+        let span = tracing::Span::current();
+        span.record(field::OUTCOME, outcome);
+        span.record(field::ITEMS_COMPARED, compared.saturating_sub(compared_before));
+        span.record(field::DISCREPANCIES, found.saturating_sub(found_before));
+        if executed.ending == Ending::DeadLetter {
+            span.record(field::ERROR_TYPE, outcome);
+            span.record(field::SPAN_STATUS, "error");
+        }
+        sample::note(Sample::Worked { outcome, took: started.elapsed() });
+        executed
     }
 
     /// Works on a unit under its lease, and the delivery's visibility if it still has one of its own.
@@ -383,6 +415,16 @@ impl Executor {
         }
         tracing::error!(%unit, %error, "the job's folder failed");
         ending_of(error.may_pass())
+    }
+}
+
+/// What came of a unit, in traces and metrics.
+fn outcome(executed: &Executed) -> &'static str {
+    match (executed.ending, &executed.ended) {
+        (Ending::DeadLetter, _) => "failed",
+        (_, Some(_)) => "done",
+        (Ending::Leave, None) => "lost",
+        (Ending::Settle | Ending::Successor(_), None) => "given_back",
     }
 }
 

@@ -86,7 +86,7 @@ pub fn main() -> ExitCode {
 
 async fn run() -> ExitCode {
     let logs = LogSettings { format: LogFormat::Json, verbosity: 1, color: false };
-    let _telemetry = telemetry::init(&logs, "dynamend-lambda");
+    let _telemetry = telemetry::init(&logs, None, "dynamend-lambda");
     let ended = match start().await {
         Ok(function) => serve(Arc::new(function)).await,
         Err(error) => {

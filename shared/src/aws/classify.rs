@@ -11,6 +11,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use serde::Deserialize;
 
 use crate::ports::failure::{Failure, FailureKind};
+use crate::telemetry::sample::{self, Sample};
 
 /// Turns the error of an SDK call into a failure of a port.
 ///
@@ -33,6 +34,10 @@ where
                 FailureKind::Throttled if is_hot(&reasons) => FailureKind::HotKeys,
                 kind => kind,
             };
+            if matches!(kind, FailureKind::Throttled | FailureKind::HotKeys) {
+                let reason = reasons.first().map_or(code, String::as_str);
+                sample::note(Sample::Throttled { operation, reason });
+            }
             (kind, describe_answer(context.err(), status, &reasons, error.request_id()))
         }
         SdkError::ConstructionFailure(_) => without_answer(error, FailureKind::Invalid),

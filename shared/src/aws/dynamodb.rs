@@ -36,19 +36,23 @@ use crate::ports::table::{
     Applied, Batch, Billing, Content, Description, EntryPage, GetRequest, Got, GotEntries, Page, Readiness,
     ScanRequest, Table, TableStream, WriteAnswer, got_of_entries, page_of_entries,
 };
+use crate::telemetry::sample::{self, Sample};
 
 /// One table, reached through one client.
 #[derive(Clone, Debug)]
 pub struct DynamoTable {
     client: Client,
     table: TableRef,
+    /// What the table is called in metrics.
+    label: String,
 }
 
 impl DynamoTable {
     /// The table, reached through this client.
     #[must_use]
     pub fn new(client: Client, table: TableRef) -> Self {
-        Self { client, table }
+        let label = table.to_string();
+        Self { client, table, label }
     }
 
     fn resource(&self) -> String {
@@ -64,6 +68,11 @@ impl DynamoTable {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         classify::failure(operation, self.resource(), error)
+    }
+
+    /// A page or a batch was answered.
+    fn answered(&self, operation: &'static str) {
+        sample::note(Sample::Page { operation, table: &self.label });
     }
 
     fn items(&self, operation: &'static str, items: Vec<SdkItem>) -> Result<Vec<Item>, Failure> {
@@ -331,6 +340,7 @@ impl Table for DynamoTable {
 
     async fn scan_page(&self, request: &ScanRequest) -> Result<Page, Failure> {
         let answer = self.scan(request).send().await.map_err(|error| self.failed("Scan", &error))?;
+        self.answered("Scan");
         self.page(answer)
     }
 
@@ -339,6 +349,7 @@ impl Table for DynamoTable {
             return Ok(Got::default());
         }
         let answer = self.batch_get(request)?.send().await.map_err(|error| self.failed("BatchGetItem", &error))?;
+        self.answered("BatchGetItem");
         self.got(request, answer)
     }
 
@@ -346,6 +357,7 @@ impl Table for DynamoTable {
         let (request, fast) = (ScanRequest { content: Content::Items, ..request.clone() }, fast::scanned(digester));
         let answer = self.scan(&request).customize().interceptor(fast.clone()).send().await;
         let answer = answer.map_err(|error| self.failed("Scan", &error))?;
+        self.answered("Scan");
         match fast.take() {
             Some(page) => Ok(page),
             None => page_of_entries(self.page(answer)?, digester),
@@ -359,6 +371,7 @@ impl Table for DynamoTable {
         let (request, fast) = (GetRequest { content: Content::Items, ..request.clone() }, fast::got(digester));
         let answer = self.batch_get(&request)?.customize().interceptor(fast.clone()).send().await;
         let answer = answer.map_err(|error| self.failed("BatchGetItem", &error))?;
+        self.answered("BatchGetItem");
         match fast.take() {
             Some(GotPage { entries, unprocessed, read_units }) => {
                 let unprocessed = self.unprocessed(&request, unprocessed)?;
@@ -389,6 +402,7 @@ impl Table for DynamoTable {
             .send()
             .await
             .map_err(|error| blotted_batch(self.failed("BatchWriteItem", &error), writes))?;
+        self.answered("BatchWriteItem");
         let deletes: Vec<&Key> = writes
             .iter()
             .filter_map(|write| match write {

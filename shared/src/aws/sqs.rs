@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry};
+use aws_sdk_sqs::types::{
+    MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
+};
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -12,7 +14,8 @@ use serde::Deserialize;
 
 use super::classify::{self, one_line};
 use crate::ports::failure::{Failure, FailureKind};
-use crate::ports::queue::{Delivery, MAX_DELAY, MAX_MESSAGES_PER_BATCH, Unsent, WorkQueue};
+use crate::ports::queue::{Delivery, MAX_DELAY, MAX_MESSAGES_PER_BATCH, QueueName, Unsent, WorkQueue};
+use crate::telemetry::trace::{self, TRACEPARENT};
 
 /// Longest time one receive waits for messages.
 ///
@@ -88,6 +91,11 @@ impl SqsQueue {
 
 #[async_trait]
 impl WorkQueue for SqsQueue {
+    fn name(&self) -> QueueName {
+        let name = self.url.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        QueueName { system: "aws_sqs", name: name.to_owned() }
+    }
+
     async fn send(&self, bodies: &[String], delay: Duration) -> Result<Vec<Unsent>, Failure> {
         if bodies.is_empty() {
             return Ok(Vec::new());
@@ -102,9 +110,14 @@ impl WorkQueue for SqsQueue {
             return Err(self.failure("SendMessageBatch", FailureKind::Invalid, limits));
         }
         let delay = whole_seconds(delay);
+        let traceparent = trace::current().and_then(|traceparent| text_attribute(&traceparent));
         let entry = |(index, body): (usize, &String)| {
             let entry = SendMessageBatchRequestEntry::builder().id(index.to_string()).message_body(body);
-            entry.delay_seconds(delay).build()
+            let entry = entry.delay_seconds(delay);
+            match &traceparent {
+                Some(traceparent) => entry.message_attributes(TRACEPARENT, traceparent.clone()).build(),
+                None => entry.build(),
+            }
         };
         let entries = bodies.iter().enumerate().map(entry).collect::<Result<_, _>>();
         let entries =
@@ -132,6 +145,7 @@ impl WorkQueue for SqsQueue {
             .visibility_timeout(whole_seconds(visibility.min(MAX_VISIBILITY)))
             .wait_time_seconds(whole_seconds(wait.min(MAX_WAIT)))
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
+            .message_attribute_names(TRACEPARENT)
             .send()
             .await
             .map_err(|error| self.failed("ReceiveMessage", &error))?;
@@ -139,9 +153,11 @@ impl WorkQueue for SqsQueue {
             let count =
                 message.attributes().and_then(|all| all.get(&MessageSystemAttributeName::ApproximateReceiveCount));
             let receive_count = count.and_then(|count| count.parse().ok()).unwrap_or(1);
+            let trace = message.message_attributes().and_then(|all| all.get(TRACEPARENT));
+            let trace = trace.and_then(|attribute| attribute.string_value().map(str::to_owned));
             // Without a receipt nothing can be done with the message; it comes back when its visibility ends.
             let receipt = message.receipt_handle?;
-            Some(Delivery { body: message.body.unwrap_or_default(), receipt, receive_count })
+            Some(Delivery { body: message.body.unwrap_or_default(), receipt, receive_count, trace })
         };
         Ok(answer.messages.unwrap_or_default().into_iter().filter_map(delivery).collect())
     }
@@ -178,6 +194,11 @@ fn receipt_is_void<E: ProvideErrorMetadata>(error: &SdkError<E, Response>) -> bo
         "InvalidParameterValue" => message.contains("expired") || message.contains("does not exist"),
         _ => false,
     }
+}
+
+/// A text as a message's attribute.
+fn text_attribute(text: &str) -> Option<MessageAttributeValue> {
+    MessageAttributeValue::builder().data_type("String").string_value(text).build().ok()
 }
 
 /// Seconds, rounded up: SQS counts in whole ones, and zero means at once.

@@ -24,6 +24,7 @@ use crate::domain::unit::Unit;
 use crate::ports::failure::FailureKind;
 use crate::ports::objects::{PutMode, Version};
 use crate::retry;
+use crate::telemetry::sample::{self, Sample};
 
 /// How soon a unit is looked at again when another worker took it at the same moment.
 const AFTER_A_RACE: Duration = Duration::from_secs(2);
@@ -76,6 +77,8 @@ pub struct OwnedUnit {
     good_until: Mutex<Instant>,
     /// Where old images go, begun with the first of them.
     pub(super) old_images: OldImages,
+    /// The names of the tables in metrics, master first.
+    labels: Vec<String>,
 }
 
 struct Current {
@@ -141,6 +144,7 @@ impl Journal {
                 old_images: OldImages::of(self.clone(), unit, checkpoint.generation),
                 current: tokio::sync::Mutex::new(Current { checkpoint, version, unsure: false }),
                 good_until: Mutex::new(asked_at + lease),
+                labels: Vec::new(),
             }))),
             Err(JournalError::Lost { .. }) => Ok(Acquired::Busy(AFTER_A_RACE)),
             Err(error) => Err(error),
@@ -177,6 +181,13 @@ impl Journal {
 }
 
 impl OwnedUnit {
+    /// Has its commits measured under these names of the tables, master first.
+    #[must_use]
+    pub fn measured(mut self: Box<Self>, labels: &[String]) -> Box<Self> {
+        self.labels = labels.to_vec();
+        self
+    }
+
     /// The unit.
     pub async fn checkpoint(&self) -> Checkpoint {
         self.current.lock().await.checkpoint.clone()
@@ -357,6 +368,8 @@ impl OwnedUnit {
                 if let State::Running { .. } = checkpoint.state {
                     self.set_good_until(asked_at + self.lease);
                 }
+                let (before, after) = (&current.checkpoint.tally, &checkpoint.tally);
+                sample::note(Sample::Committed { labels: &self.labels, before, after });
                 *current = Current { checkpoint, version, unsure: false };
                 Ok(())
             }

@@ -12,7 +12,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::ports::failure::{Failure, FailureKind};
-use crate::ports::queue::{Delivery, MAX_DELAY, MAX_MESSAGES_PER_BATCH, Unsent, WorkQueue};
+use crate::ports::queue::{Delivery, MAX_DELAY, MAX_MESSAGES_PER_BATCH, QueueName, Unsent, WorkQueue};
+use crate::telemetry::trace;
 
 /// Longest time one receive waits.
 ///
@@ -47,6 +48,7 @@ struct State {
 #[derive(Debug)]
 struct Message {
     body: String,
+    trace: Option<String>,
     visible_at: Instant,
     receive_count: u32,
     /// The latest delivery; only its receipt counts.
@@ -82,17 +84,23 @@ impl LocalQueue {
 
 #[async_trait]
 impl WorkQueue for LocalQueue {
+    fn name(&self) -> QueueName {
+        QueueName { system: "in_process", name: "segments".to_owned() }
+    }
+
     async fn send(&self, bodies: &[String], delay: Duration) -> Result<Vec<Unsent>, Failure> {
         if bodies.is_empty() || bodies.len() > MAX_MESSAGES_PER_BATCH {
             return Err(invalid("SendMessageBatch", format!("a batch has 1 to {MAX_MESSAGES_PER_BATCH} messages")));
         }
         at_most("SendMessageBatch", "the delay", delay, MAX_DELAY)?;
         let visible_at = Instant::now() + delay;
+        let trace = trace::current();
         let mut state = self.state();
         for body in bodies {
             state.last_id += 1;
             let id = state.last_id;
-            let message = Message { body: body.clone(), visible_at, receive_count: 0, delivery: 0 };
+            let message =
+                Message { body: body.clone(), trace: trace.clone(), visible_at, receive_count: 0, delivery: 0 };
             state.messages.insert(id, message);
             state.by_visibility.insert((visible_at, id));
         }
@@ -180,6 +188,7 @@ impl State {
                 body: message.body.clone(),
                 receipt: Receipt { id, delivery }.to_string(),
                 receive_count: message.receive_count,
+                trace: message.trace.clone(),
             });
         }
         deliveries

@@ -15,6 +15,7 @@ use crate::ports::failure::{Failure, FailureKind};
 use crate::ports::table::{
     Applied, Batch, Description, EntryPage, GetRequest, Got, GotEntries, Page, ScanRequest, Table, WriteAnswer,
 };
+use crate::telemetry::sample::{self, Sample};
 
 /// Read units for this many bytes may be all that fits in the answer to a batch: it gives 1 MB per partition, less what
 /// the next item would have been too much, which has 400 KB at most. What is left over beyond that may be for its size.
@@ -84,6 +85,7 @@ impl Paced {
             && *keys < asked
             && is_short(*units, request.consistency)
         {
+            sample::note(Sample::Throttled { operation: "BatchGetItem", reason: "UnprocessedKeys" });
             self.read.throttled();
         }
     }
@@ -232,6 +234,7 @@ impl Table for Paced {
         }
         leave(&self.write, entry, &outcome);
         if outcome.is_ok_and(|(done, _)| done < count) {
+            sample::note(Sample::Throttled { operation: "BatchWriteItem", reason: "UnprocessedItems" });
             self.write.throttled();
         }
         answer.map(|mut batch| {

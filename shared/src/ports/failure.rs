@@ -25,6 +25,25 @@ pub enum FailureKind {
     Unavailable,
 }
 
+impl FailureKind {
+    /// Its name in metrics and traces.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::Throttled => "throttled",
+            Self::HotKeys => "hot_keys",
+            Self::Halted => "halted",
+            Self::Trimmed => "trimmed",
+            Self::Expired => "expired",
+            Self::Denied => "denied",
+            Self::Invalid => "invalid",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
 /// A failed call: what was tried, on what, and what came back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{operation} on {resource} failed: {message}")]

@@ -17,7 +17,7 @@ use rand::{Rng, SeedableRng};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{Failure, FailureKind};
-use super::queue::{Delivery, Unsent, WorkQueue};
+use super::queue::{Delivery, QueueName, Unsent, WorkQueue};
 use super::table::{Batch, Description, GetRequest, Got, Page, ScanRequest, Table, WriteAnswer};
 use crate::domain::condition::{Condition, Write};
 use crate::domain::definition::TableDefinition;
@@ -308,6 +308,10 @@ impl Table for FaultyTable {
 
 #[async_trait]
 impl WorkQueue for FaultyQueue {
+    fn name(&self) -> QueueName {
+        self.inner.name()
+    }
+
     async fn send(&self, bodies: &[String], delay: Duration) -> Result<Vec<Unsent>, Failure> {
         let mut call = self.plan.begin("SendMessageBatch").await;
         let places: Vec<usize> = (0..bodies.len()).collect();

@@ -26,6 +26,8 @@ pub struct Delivery {
     pub receipt: String,
     /// How often the message was delivered, this time included.
     pub receive_count: u32,
+    /// The span that it was sent from, if that is known; see [`crate::telemetry::trace`]. Nobody vouches for it.
+    pub trace: Option<String>,
 }
 
 /// A message of a batch that was not accepted.
@@ -37,10 +39,23 @@ pub struct Unsent {
     pub reason: String,
 }
 
+/// What a queue is called, in traces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueName {
+    /// The messaging system, in OpenTelemetry's words (`aws_sqs`).
+    pub system: &'static str,
+    /// The queue in it.
+    pub name: String,
+}
+
 /// A queue. Adapters make one request per call, and leave retries of partial results to [`crate::retry`].
 #[async_trait]
 pub trait WorkQueue: Send + Sync {
-    /// Sends up to [`MAX_MESSAGES_PER_BATCH`] messages, each held back for `delay` (at most [`MAX_DELAY`]).
+    /// What it is called.
+    fn name(&self) -> QueueName;
+
+    /// Sends up to [`MAX_MESSAGES_PER_BATCH`] messages, each held back for `delay` (at most [`MAX_DELAY`]), with the
+    /// current span beside it where spans are exported.
     ///
     /// Says which were not accepted; the caller sends those again. Sending twice is harmless.
     async fn send(&self, bodies: &[String], delay: Duration) -> Result<Vec<Unsent>, Failure>;

@@ -63,7 +63,12 @@ pub struct BackupMetrics {
 
 /// Publishes what a backup came to, at this time.
 pub fn publish(namespace: &Namespace, metrics: &BackupMetrics, at: Timestamp) {
-    let line = embedded(namespace, metrics, at).to_string();
+    write_line(&embedded(namespace, metrics, at));
+}
+
+/// Writes one line, beside the log.
+pub(super) fn write_line(line: &Json) {
+    let line = line.to_string();
     tracing::error!(target: TARGET, line = line.as_str());
 }
 

@@ -20,6 +20,7 @@ use shared::ports::failure::FailureKind;
 use shared::ports::queue::WorkQueue;
 use shared::ports::stream::{ChangeStream, Cursor, MAX_RECORDS_PER_PAGE, ReadFrom, RecordPage, StreamStatus};
 use shared::retry;
+use shared::telemetry::sample::{self, Sample};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -383,6 +384,9 @@ impl Shard<'_> {
     async fn commit(&mut self) -> Result<(), Stuck> {
         let step = self.step();
         self.owned.commit(step).await?;
+        if let Some(caught_up_to_ms) = self.position.caught_up_to_ms {
+            sample::note(Sample::Lag { table: &self.job.labels[0], behind: behind(caught_up_to_ms) });
+        }
         self.committed = Committed { at: Instant::now(), position: Some(self.position.clone()) };
         Ok(())
     }
