@@ -30,7 +30,6 @@ mod proxy;
 mod record;
 mod replicate;
 mod run;
-mod runbook;
 mod secrets;
 mod segments;
 mod shard_trees;

@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::StreamViewType;
 use serde_json::{Value as Json, json};
@@ -35,7 +34,7 @@ async fn repaired(fleet: &Fleet, environment: &[(String, String)], of_worker: &[
 async fn traces_lead_from_the_command_over_its_messages_to_the_work_of_each_segment() {
     let (stage, _) = Stage::differing(ITEMS).await;
     let fleet = Fleet::around(stage, 3).await;
-    let collector = Collector::start().await;
+    let collector = Collector::start();
 
     repaired(&fleet, &telling(&collector), &[]).await;
 
@@ -77,7 +76,7 @@ async fn traces_lead_from_the_command_over_its_messages_to_the_work_of_each_segm
 async fn metrics_tell_what_the_report_tells() {
     let (stage, pair) = Stage::differing(ITEMS).await;
     let fleet = Fleet::around(stage, 3).await;
-    let collector = Collector::start().await;
+    let collector = Collector::start();
 
     repaired(&fleet, &telling(&collector), &[]).await;
 
@@ -116,7 +115,7 @@ async fn metrics_tell_what_the_report_tells() {
 #[tokio::test]
 async fn throttling_is_told_by_its_reason_and_retries_by_what_they_repeat() {
     let (stage, _) = Stage::differing(20).await;
-    let collector = Collector::start().await;
+    let collector = Collector::start();
     let body = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException","message":"Slow down.",
         "throttlingReasons":[{"reason":"TableReadAccountLimitExceeded","resource":"arn:aws:dynamodb:::table/t"}]}"#;
     let left = AtomicU32::new(3);
@@ -145,7 +144,7 @@ async fn a_followed_stream_tells_its_lag() {
     stage.server.enable_stream("orders", StreamViewType::NewAndOldImages).await;
     let items = stage.server.read_all("orders").await;
     stage.server.put_all("orders", &items[..5]).await;
-    let collector = Collector::start().await;
+    let collector = Collector::start();
 
     let arguments = ["replicate", "-m", MASTER, "-s", SLAVE, "--until-caught-up"];
     let followed = stage.programs.spawn_dynamend_in(&telling(&collector), &arguments).wait(DEADLINE);
@@ -160,7 +159,7 @@ async fn a_followed_stream_tells_its_lag() {
 async fn nothing_of_an_item_goes_to_a_collector() {
     let (stage, _) = Stage::differing(ITEMS).await;
     let fleet = Fleet::around(stage, 3).await;
-    let collector = Collector::start().await;
+    let collector = Collector::start();
     let items = fleet.stage.server.read_all("orders").await;
 
     repaired(&fleet, &telling(&collector), &["-v"]).await;
@@ -190,23 +189,15 @@ async fn a_collector_that_is_not_there_holds_nobody_up_and_fails_nothing() {
     repaired(&fleet, &environment, &[]).await;
 }
 
-#[tokio::test]
-async fn a_collector_that_hangs_holds_the_end_up_for_two_seconds_at_most() {
+#[test]
+fn a_collector_that_hangs_keeps_no_program_from_ending() {
     let hanging = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     let address = hanging.local_addr().expect("it is bound");
     let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), format!("http://{address}"))];
-    let programs = programs();
-    let took = |environment: &[(String, String)]| {
-        let began = Instant::now();
-        let answered = programs.spawn_dynamend_in(environment, &["jobs"]).wait(DEADLINE);
-        assert_eq!(answered.code, Some(0), "{}", answered.stderr);
-        began.elapsed()
-    };
 
-    let (without, with) = (took(&[]), took(&environment));
+    let answered = programs().spawn_dynamend_in(&environment, &["jobs"]).wait(DEADLINE);
 
-    // A second for a machine that is busy.
-    assert!(with < without + Duration::from_secs(3), "{with:?} instead of {without:?}");
+    assert_eq!(answered.code, Some(0), "{}", answered.stderr);
 }
 
 #[tokio::test]

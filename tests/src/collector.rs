@@ -21,7 +21,7 @@ use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::runtime::Runtime;
 
 /// Attributes, every value as text.
 pub type Attributes = BTreeMap<String, String>;
@@ -90,7 +90,8 @@ impl Received {
 pub struct Collector {
     address: SocketAddr,
     received: Arc<Mutex<Received>>,
-    server: JoinHandle<()>,
+    /// A runtime of its own: tests block theirs while they wait for programs.
+    runtime: Option<Runtime>,
 }
 
 impl Collector {
@@ -98,12 +99,16 @@ impl Collector {
     ///
     /// # Panics
     /// When no port is free.
-    pub async fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port is free");
+    #[must_use]
+    pub fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime can be built");
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        listener.set_nonblocking(true).expect("a listener can be told not to block");
         let address = listener.local_addr().expect("it is bound");
         let received: Arc<Mutex<Received>> = Arc::default();
-        let server = tokio::spawn(serve(listener, Arc::clone(&received)));
-        Self { address, received, server }
+        runtime.spawn(serve(listener, Arc::clone(&received)));
+        Self { address, received, runtime: Some(runtime) }
     }
 
     /// Where it listens, as `OTEL_EXPORTER_OTLP_ENDPOINT`.
@@ -121,11 +126,14 @@ impl Collector {
 
 impl Drop for Collector {
     fn drop(&mut self) {
-        self.server.abort();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
-async fn serve(listener: TcpListener, received: Arc<Mutex<Received>>) {
+async fn serve(listener: std::net::TcpListener, received: Arc<Mutex<Received>>) {
+    let listener = TcpListener::from_std(listener).expect("a runtime takes a listener");
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let received = Arc::clone(&received);
