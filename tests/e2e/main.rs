@@ -30,6 +30,7 @@ mod proxy;
 mod record;
 mod replicate;
 mod run;
+mod runbook;
 mod secrets;
 mod segments;
 mod shard_trees;
