@@ -133,7 +133,8 @@ pub enum Command {
     Record(RecordArgs),
     /// Print the least IAM policy that a purpose needs on these tables, this queue and this store; asks AWS nothing
     ///
-    /// The result is one JSON document, the policy, with --output text as with json. What only some jobs need is granted
+    /// The result is one JSON document, the policy, with --output text as with json. --queue takes the queue's ARN here as
+    /// well as its URL. What only some jobs need is granted
     /// where a flag here says so (a KMS key, Kinesis, roles, backups, --create, --verify, --as-of), but for
     /// `s3:DeleteObject` on `jobs/*/workers/*`, which a job needs that has a limit: any job may get one while it runs.
     /// For `run`, give the purposes of the plan's steps; `replicate --verify` needs `compare` besides.

@@ -117,7 +117,8 @@ fn a_store_in_a_directory_needs_nothing_of_s3() {
 
 #[test]
 fn a_policy_that_is_too_long_is_printed_with_a_warning() {
-    let tables: Vec<String> = (0..100).map(|number| format!("eu-west-1:a-table-with-a-rather-long-name-{number}")).collect();
+    let tables: Vec<String> =
+        (0..100).map(|number| format!("eu-west-1:a-table-with-a-rather-long-name-{number}")).collect();
     let flags: Vec<&str> = tables.iter().flat_map(|table| ["-s", table.as_str()]).collect();
 
     let finished = print(&[&["--for", "compare", "-m", "us-east-1:orders"], &flags, &ACCOUNT, &STORE]);

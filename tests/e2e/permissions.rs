@@ -376,9 +376,7 @@ async fn undoing() {
 #[tokio::test]
 async fn working() {
     let limited = &["--repair", "--read-capacity", "10000", "--write-capacity", "10000"];
-    for (flags, policy, purpose) in
-        [(&["--scan-for-extra"][..], COMPARE, "compare"), (limited, REPAIR, "repair")]
-    {
+    for (flags, policy, purpose) in [(&["--scan-for-extra"][..], COMPARE, "compare"), (limited, REPAIR, "repair")] {
         let stage = Recorded::new().await;
         stage.enqueued("job", flags);
 

@@ -21,8 +21,7 @@ pub(crate) const ROLE: &str = "arn:aws:iam::000000000000:role/reader";
 pub(crate) const KEY: &str = "arn:aws:kms:us-east-1:000000000000:key/jobs";
 
 /// Flags that make a job which needs a role and a key as well.
-pub(crate) const ROLE_AND_KEY: [&str; 6] =
-    ["--role-arn", ROLE, "--sse", "aws:kms", "--sse-kms-key-id", "alias/jobs"];
+pub(crate) const ROLE_AND_KEY: [&str; 6] = ["--role-arn", ROLE, "--sse", "aws:kms", "--sse-kms-key-id", "alias/jobs"];
 
 pub(crate) type Needed = BTreeSet<(Service, String, Resource)>;
 
@@ -136,7 +135,12 @@ impl Recorded {
             let asked: Json = serde_json::from_slice(&call.request.body).expect("SQS speaks JSON");
             assert_eq!(asked["QueueUrl"], self.fleet.queue.url, "{action}");
             let name = self.fleet.queue.url.rsplit('/').next().expect("a URL ends in the queue's name");
-            return vec![asked_of(Service::Sqs, action, Resource::Queue, format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"))];
+            return vec![asked_of(
+                Service::Sqs,
+                action,
+                Resource::Queue,
+                format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"),
+            )];
         }
         let body = String::from_utf8_lossy(&call.request.body);
         if body.contains("Action=AssumeRole") {
@@ -171,8 +175,8 @@ impl Recorded {
                 "DELETE" => "DeleteObject",
                 other => panic!("{other} {key}"),
             };
-            let lists = (action == "GetObject" && call.status == 404)
-                .then(|| on_bucket("ListBucket", Resource::BackupBucket));
+            let lists =
+                (action == "GetObject" && call.status == 404).then(|| on_bucket("ListBucket", Resource::BackupBucket));
             return [on_object(action, Resource::Backup)].into_iter().chain(lists).collect();
         }
         assert!(key.starts_with("/fleet/jobs/"), "{key} is not of a job");
@@ -211,9 +215,9 @@ fn of_table(call: &Call) -> Vec<Asked> {
     let named = |name: &str| format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}");
     if let Some(action) = target.strip_prefix("DynamoDBStreams_20120810.") {
         // An iterator does not say of which stream it is; there is only this one.
-        let stream = asked["StreamArn"].as_str().map_or("orders/stream/this", |arn| {
-            arn.split_once(":table/").expect("a stream is one of a table").1
-        });
+        let stream = asked["StreamArn"]
+            .as_str()
+            .map_or("orders/stream/this", |arn| arn.split_once(":table/").expect("a stream is one of a table").1);
         return vec![asked_of(Service::DynamoDb, action, Resource::Stream, named(stream))];
     }
     let action = target.strip_prefix("DynamoDB_20120810.").unwrap_or_else(|| panic!("{target}"));

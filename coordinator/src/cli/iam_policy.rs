@@ -23,7 +23,7 @@ pub struct IamPolicyArgs {
     /// A slave, or a table that is restored into; repeatable
     #[arg(short, long = "slave", visible_alias = "slaves", value_name = "TABLE", help_heading = "Names")]
     pub slaves: Vec<TableRef>,
-    /// The account of tables that are not named by their ARN [default: that of the side's role, or of the queue]
+    /// The account of tables that are named without an ARN and reached without a role [default: the queue's]
     #[arg(long, value_name = "ID", help_heading = "Names")]
     pub account: Option<Account>,
     /// The Kinesis stream that is followed, in place of the master's own; repeatable
@@ -48,7 +48,7 @@ pub struct IamPolicyArgs {
     /// For `restore --verify`: the table is held against the backup
     #[arg(long, help_heading = "Restores and snapshots")]
     pub verify: bool,
-    /// For `--as-of`: older versions of objects are read
+    /// For `restore --as-of` and `backup snapshot --as-of`: older versions of objects are read
     #[arg(long, help_heading = "Restores and snapshots")]
     pub as_of: bool,
 }

@@ -117,7 +117,8 @@ impl Arn {
             return Err(bad("it is of another service"));
         }
         let account = account.parse().map_err(|error: BadAccount| bad(&error.to_string()))?;
-        let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        let plain =
+            |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
         if !partition.starts_with("aws") || !plain(partition) || !plain(region) {
             return Err(bad("partition or region has characters that none has"));
         }

@@ -24,23 +24,22 @@ const LAST_IN_POLICY: char = '\u{ff}';
 /// Everything that has a name, whoever reaches it.
 pub(super) fn names(settings: &Settings, args: &IamPolicyArgs, all: &BTreeSet<Permission>) -> Result<Names, Failure> {
     let queue = settings.queue.as_deref().map(|queue| queue_arn(queue, settings.region.as_deref()));
-    let account = args.account.clone();
-    let own = account.or_else(|| queue.as_ref().and_then(|queue| queue.as_ref().ok()).map(|it| it.account().clone()));
+    // A queue in the environment that nobody needs may be anything.
+    let queue = if needs(all, Resource::Queue) { queue.transpose()? } else { queue.and_then(Result::ok) };
+    let own = args.account.as_ref().or(queue.as_ref().map(Arn::account));
     let of_master = args.role_arn.as_ref();
     let of_slaves = args.slave_role_arn.as_ref().or(of_master);
     let mut named: Vec<(Resource, Arn)> = Vec::new();
-    for (resource, tables, role) in [
-        (Resource::Master, &args.masters, of_master),
-        (Resource::Slaves, &args.slaves, of_slaves),
-    ] {
-        let account = role.map(Arn::account).or(own.as_ref());
+    for (resource, tables, role) in
+        [(Resource::Master, &args.masters, of_master), (Resource::Slaves, &args.slaves, of_slaves)]
+    {
+        let account = role.map(Arn::account).or(own);
         for table in tables {
             named.push((resource, table_arn(table, account)?));
         }
     }
-    if let (Some(queue), true) = (queue, needs(all, Resource::Queue)) {
-        named.push((Resource::Queue, queue?));
-    }
+    let queue = queue.clone().filter(|_| needs(all, Resource::Queue));
+    named.extend(queue.map(|queue| (Resource::Queue, queue)));
     let more = [(Resource::KinesisStream, &args.kinesis), (Resource::Key, &args.kms_key)];
     named.extend(more.into_iter().flat_map(|(resource, arns)| arns.iter().map(move |arn| (resource, arn.clone()))));
     let assumed = roles(args).into_iter().filter(|(_, _, holder)| reaches(*holder, all, args));

@@ -152,10 +152,7 @@ fn statements_are_called_by_what_they_are_for() {
             &["ReadTables", "RepairSlaves", "Work", "KeepJobs", "TellOtherWorkers", "TellMissingFromForbidden"],
         ),
         (&[For::Report], &["ReadJobs", "TellMissingFromForbidden"]),
-        (
-            &[For::ReplicateQueued],
-            &["LookAtTables", "ListShards", "Enqueue", "KeepJobs", "TellMissingFromForbidden"],
-        ),
+        (&[For::ReplicateQueued], &["LookAtTables", "ListShards", "Enqueue", "KeepJobs", "TellMissingFromForbidden"]),
         (
             &[For::Replicate],
             &[
