@@ -92,6 +92,10 @@ impl Recorded {
         worker.terminate();
         let worker = worker.wait(DEADLINE);
         assert_eq!(worker.code, Some(0), "{}", worker.stderr);
+        // Messages of what is done already would have the next worker look at these jobs.
+        while let Some((_, receipt)) = self.fleet.queue.receive().await {
+            self.fleet.queue.delete(&receipt).await;
+        }
         self.needed()
     }
 
