@@ -1,6 +1,7 @@
 //! The command line, as clap sees it: names, defaults and help, and nothing else.
 
 pub mod backup;
+pub mod iam_policy;
 
 use std::path::PathBuf;
 
@@ -130,6 +131,14 @@ pub enum Command {
     Report(ReportArgs),
     /// Look at single records by their keys: compare, repair, back up
     Record(RecordArgs),
+    /// Print the least IAM policy that a purpose needs on these tables, this queue and this store; asks AWS nothing
+    ///
+    /// The result is one JSON document, the policy, with --output text as with json. --queue takes the queue's ARN here as
+    /// well as its URL. What only some jobs need is granted
+    /// where a flag here says so (a KMS key, Kinesis, roles, backups, --create, --verify, --as-of), but for
+    /// `s3:DeleteObject` on `jobs/*/workers/*`, which a job needs that has a limit: any job may get one while it runs.
+    /// For `run`, give the purposes of the plan's steps; `replicate --verify` needs `compare` besides.
+    IamPolicy(Box<iam_policy::IamPolicyArgs>),
     /// Compare and repair two tables of an embedded DynamoDB: no AWS account needed
     #[cfg(feature = "demo")]
     Demo,
@@ -152,6 +161,7 @@ impl Command {
             Self::Replicate(_) => "replicate",
             Self::Run(_) => "run",
             Self::Estimate(_) => "estimate",
+            Self::IamPolicy(_) => "iam-policy",
             Self::Backup(_) => "backup",
             Self::Restore(_) => "restore",
             Self::Status(_) => "status",

@@ -7,6 +7,7 @@ mod completions;
 #[cfg(feature = "demo")]
 mod demo;
 mod estimate;
+mod iam_policy;
 mod jobs;
 mod limit;
 mod man;
@@ -50,6 +51,7 @@ pub async fn run(cli: Cli, stop: CancellationToken) -> Result<Exit, Failure> {
         Command::Limit(args) => limit::run(&settings, &args).await,
         Command::Report(args) => report::run(&settings, &args).await,
         Command::Record(args) => Box::pin(record::run(settings, args.command, stop)).await,
+        Command::IamPolicy(args) => iam_policy::run(&settings, &args),
         #[cfg(feature = "demo")]
         Command::Demo => Box::pin(demo::run(&settings, stop)).await,
         Command::Completions { shell } => completions::run(shell),

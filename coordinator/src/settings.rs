@@ -1,6 +1,7 @@
 //! From flags to what the commands work with; everything that cannot be is refused here, before anything is touched.
 
 mod backup;
+pub mod iam_policy;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;

@@ -4,6 +4,7 @@
 //! that. Read `value` and `key` first, then `compare`, `decide`, `condition` and `mend`, then `job`, `unit`, `checkpoint` and
 //! `summary`, and last `cost`.
 
+pub mod arn;
 pub mod backup;
 pub mod change;
 pub mod checkpoint;
@@ -35,6 +36,7 @@ pub mod mend;
 pub mod number;
 pub mod overlap;
 pub mod permissions;
+pub mod policy;
 pub mod position;
 pub mod rejected;
 pub mod sample;

@@ -3,166 +3,26 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::StreamViewType;
-use serde_json::Value as Json;
 use shared::domain::decide::{ExtraHandling, Handling, Policy};
 use shared::domain::permissions::{For, Permission, Resource, Service, When, permissions};
 use tests::ministack::MiniStack;
 use tests::oracle::Differences;
-use tests::relay::{Call, Relay};
 use tests::wait::DEADLINE;
 
-use crate::stage::{Fleet, MASTER, SLAVE, SYNC, Stage, programs};
+use crate::recorded::{Asked, Needed, ROLE, ROLE_AND_KEY, Recorded};
+use crate::stage::{MASTER, SLAVE, SYNC, programs};
 
 /// What is on the list though no test can make the programs need it, and why it is there all the same.
-const UNSEEN: [(&str, &str); 2] = [
+pub(crate) const UNSEEN: [(&str, &str); 2] = [
     ("DescribeStream", "a worker looks for the children of a shard that ended, and no emulator's shards end"),
     ("AbortMultipartUpload", "a worker takes an upload back that failed after its first 8 MiB"),
 ];
-
-const ROLE: &str = "arn:aws:iam::000000000000:role/reader";
-
-/// Flags that make a job which needs a role and a key as well.
-const ROLE_AND_KEY: [&str; 6] = ["--role-arn", ROLE, "--sse", "aws:kms", "--sse-kms-key-id", "alias/jobs"];
 
 const COMPARE: Policy = Policy { missing: Handling::Report, differing: Handling::Report, extra: ExtraHandling::Report };
 
 const REPAIR: Policy = Policy { missing: Handling::Repair, differing: Handling::Repair, extra: ExtraHandling::Delete };
 
-type Needed = BTreeSet<(Service, String, Resource)>;
-
-/// A fleet whose services note every call.
-struct Recorded {
-    fleet: Fleet,
-    tables: Relay,
-    services: Relay,
-}
-
-impl Recorded {
-    async fn new() -> Self {
-        let (stage, _) = Stage::differing(40).await;
-        let mut fleet = Fleet::around(stage, 3).await;
-        let tables = Relay::before(&fleet.stage.server.endpoint());
-        let services = Relay::before(&MiniStack::shared().endpoint());
-        fleet.stage.programs = programs().with_dynamodb(&tables.endpoint()).with_services(&services.endpoint());
-        Self { fleet, tables, services }
-    }
-
-    /// Enqueues a job, and forgets what that needed.
-    fn enqueued(&self, job: &str, more: &[&str]) {
-        self.fleet.enqueue(job, &[&ROLE_AND_KEY[..], &["--segments", "2"], more].concat());
-        let _ = self.needed();
-    }
-
-    /// Runs the coordinator on the store, without the queue.
-    fn here(&self, arguments: &[&str]) {
-        self.run(&[arguments, &["--store", &self.fleet.store]].concat());
-    }
-
-    /// Deletes all items of a table.
-    async fn server_clear(&self, table: &str) {
-        let schema = &self.fleet.stage.schema;
-        for item in self.fleet.stage.server.read_all(table).await {
-            self.fleet.stage.server.delete(table, schema, &item).await;
-        }
-    }
-
-    fn queued(&self, arguments: &[&str]) {
-        self.run(&[arguments, &["--store", &self.fleet.store, "--queue", &self.fleet.queue.url]].concat());
-    }
-
-    fn run(&self, arguments: &[&str]) {
-        let finished = self.fleet.stage.programs.dynamend(arguments);
-        assert!(matches!(finished.code, Some(0 | 1)), "{arguments:?}: {}", finished.stderr);
-    }
-
-    /// What the calls since the last look needed.
-    fn needed(&self) -> Needed {
-        let tables = self.tables.take_calls().into_iter().flat_map(|call| of_table(&call));
-        let services = self.services.take_calls();
-        tables.chain(services.iter().flat_map(|call| self.of_service(call))).collect()
-    }
-
-    fn of_service(&self, call: &Call) -> Vec<(Service, String, Resource)> {
-        if let Some(action) = call.request.headers.get("x-amz-target") {
-            let action = action.strip_prefix("AmazonSQS.").unwrap_or_else(|| panic!("{action} of what?"));
-            // A batch needs the permission of its single form.
-            let action = action.strip_suffix("Batch").unwrap_or(action);
-            let asked: Json = serde_json::from_slice(&call.request.body).expect("SQS speaks JSON");
-            assert_eq!(asked["QueueUrl"], self.fleet.queue.url, "{action}");
-            return vec![(Service::Sqs, action.to_owned(), Resource::Queue)];
-        }
-        let body = String::from_utf8_lossy(&call.request.body);
-        if body.contains("Action=AssumeRole") {
-            return vec![(Service::Sts, "AssumeRole".to_owned(), Resource::Role)];
-        }
-        self.of_bucket(call)
-    }
-
-    fn of_bucket(&self, call: &Call) -> Vec<(Service, String, Resource)> {
-        let (path, query) = call.request.target.split_once('?').unwrap_or((&call.request.target, ""));
-        let bucket = format!("/{}", self.fleet.bucket.name);
-        let key = path.strip_prefix(&bucket).unwrap_or_else(|| panic!("{path} is not of this bucket"));
-        let list = (Service::S3, "ListBucket".to_owned(), Resource::Bucket);
-        if query.contains("list-type=2") {
-            let of_backup = query.contains("prefix=kept");
-            return vec![(list.0, list.1, if of_backup { Resource::BackupBucket } else { Resource::Bucket })];
-        }
-        let of_query = |name: &str| query.split('&').any(|part| part.split('=').next() == Some(name));
-        for (name, action) in [("versions", "ListBucketVersions"), ("versioning", "GetBucketVersioning")] {
-            if of_query(name) {
-                return vec![(Service::S3, action.to_owned(), Resource::BackupBucket)];
-            }
-        }
-        if key.starts_with("/kept/") {
-            let action = match call.request.method.as_str() {
-                "GET" if of_query("versionId") => "GetObjectVersion",
-                "GET" => "GetObject",
-                "PUT" => "PutObject",
-                "DELETE" => "DeleteObject",
-                other => panic!("{other} {key}"),
-            };
-            let list = (Service::S3, "ListBucket".to_owned(), Resource::BackupBucket);
-            let lists = (action == "GetObject" && call.status == 404).then_some(list);
-            return [(Service::S3, action.to_owned(), Resource::Backup)].into_iter().chain(lists).collect();
-        }
-        assert!(key.starts_with("/fleet/jobs/"), "{key} is not of a job");
-        let is_summary = key.ends_with("/summary.json");
-        let is_name = key.contains("/workers/");
-        let (action, resource) = match call.request.method.as_str() {
-            "GET" | "HEAD" => ("GetObject", Resource::Jobs),
-            "PUT" => ("PutObject", Resource::Jobs),
-            "DELETE" if is_summary => ("DeleteObject", Resource::Summaries),
-            "DELETE" if is_name => ("DeleteObject", Resource::Workers),
-            "DELETE" => ("DeleteObject", Resource::Jobs),
-            other => panic!("{other} {key}"),
-        };
-        let mut needed = vec![(Service::S3, action.to_owned(), resource)];
-        // Without it, S3 answers 403 here, and the program takes that for what it says.
-        needed.extend((action == "GetObject" && call.status == 404).then_some(list));
-        let is_kms = |headers: &std::collections::BTreeMap<String, String>| {
-            headers.get("x-amz-server-side-encryption").is_some_and(|kind| kind.starts_with("aws:kms"))
-        };
-        // S3 asks KMS in the name of the caller.
-        let key = |action: &str| (Service::Kms, action.to_owned(), Resource::Key);
-        needed.extend(is_kms(&call.request.headers).then(|| key("GenerateDataKey")));
-        needed.extend((action == "GetObject" && is_kms(&call.answered)).then(|| key("Decrypt")));
-        needed
-    }
-}
-
-fn of_table(call: &Call) -> Vec<(Service, String, Resource)> {
-    let target = call.request.headers.get("x-amz-target").expect("DynamoDB is told what to do by a header");
-    if let Some(action) = target.strip_prefix("DynamoDBStreams_20120810.") {
-        return vec![(Service::DynamoDb, action.to_owned(), Resource::Stream)];
-    }
-    let action = target.strip_prefix("DynamoDB_20120810.").unwrap_or_else(|| panic!("{target}"));
-    let asked: Json = serde_json::from_slice(&call.request.body).expect("DynamoDB speaks JSON");
-    let batch = asked["RequestItems"].as_object().into_iter().flatten().map(|(table, _)| table.as_str());
-    let tables: BTreeSet<&str> = asked["TableName"].as_str().into_iter().chain(batch).collect();
-    assert!(!tables.is_empty(), "{action} of no table");
-    let of = |table| if table == "orders" { Resource::Master } else { Resource::Slaves };
-    tables.into_iter().map(|table| (Service::DynamoDb, action.to_owned(), of(table))).collect()
-}
+const COPY: [&str; 4] = ["-m", MASTER, "-s", SLAVE];
 
 /// Nothing that was needed is missing from the list, and nothing on the list was not needed.
 fn assert_listed(purpose: For, needed: &Needed) {
@@ -183,6 +43,14 @@ fn assert_listed(purpose: For, needed: &Needed) {
     assert!(superfluous.is_empty(), "{purpose:?} does not need {superfluous:?}");
 }
 
+/// Nothing that was needed is missing from these lists together.
+fn assert_covered(purposes: &[For], needed: &Needed) {
+    let listed = purposes.iter().flat_map(|purpose| permissions(*purpose));
+    let all: Needed = listed.map(|it| (it.service, it.action.to_owned(), it.resource)).collect();
+    let denied: Vec<_> = needed.difference(&all).collect();
+    assert!(denied.is_empty(), "{purposes:?} would be denied {denied:?}");
+}
+
 #[tokio::test]
 async fn comparing_in_one_process() {
     let stage = Recorded::new().await;
@@ -192,6 +60,10 @@ async fn comparing_in_one_process() {
     stage.here(&[&SYNC[..], &["--strategy", "lookup"]].concat());
 
     assert_listed(For::Sync(COMPARE), &stage.needed());
+    stage.enqueued("later", &["--scan-for-extra"]);
+    stage.here(&["resume", "later"]);
+    assert_listed(For::Resume(COMPARE), &stage.needed());
+    stage.assert_granted(&stage.asked(), &[&["--for", "compare"], &COPY[..]].concat(), &[]);
 }
 
 #[tokio::test]
@@ -199,17 +71,23 @@ async fn repairing_in_one_process() {
     let put = Policy { extra: ExtraHandling::Ignore, ..REPAIR };
     let missing = Policy { differing: Handling::Report, ..put };
     let delete = Policy { extra: ExtraHandling::Delete, ..COMPARE };
-    for (flags, policy) in [
-        (&["--write-missing"][..], missing),
-        (&["--write-missing", "--write-differing"], put),
-        (&["--delete-extra"], delete),
-        (&["--repair"], REPAIR),
+    for (flags, policy, granted) in [
+        (&["--write-missing"][..], missing, Some(&["--for", "repair", "--no-delete"][..])),
+        (&["--write-missing", "--write-differing"], put, Some(&["--for", "repair", "--no-delete"])),
+        (&["--delete-extra"], delete, None),
+        (&["--repair"], REPAIR, Some(&["--for", "repair"])),
     ] {
         let stage = Recorded::new().await;
 
         stage.here(&[&SYNC[..], &ROLE_AND_KEY, flags].concat());
 
         assert_listed(For::Sync(policy), &stage.needed());
+        stage.enqueued("later", flags);
+        stage.here(&["resume", "later"]);
+        let _ = stage.needed();
+        if let Some(granted) = granted {
+            stage.assert_granted(&stage.asked(), &[granted, &COPY].concat(), &[]);
+        }
     }
 }
 
@@ -218,6 +96,7 @@ async fn looking_at_tables_and_jobs() {
     let stage = Recorded::new().await;
     stage.run(&["estimate", "-m", MASTER, "-s", SLAVE, "--role-arn", ROLE]);
     assert_listed(For::Estimate, &stage.needed());
+    stage.assert_granted(&stage.asked(), &[&["--for", "estimate"], &COPY[..]].concat(), &[]);
     stage.enqueued("job", &[]);
     for (command, purpose) in
         [(&["status", "job"][..], For::Status), (&["report", "job"], For::Report), (&["jobs"], For::Jobs)]
@@ -226,6 +105,7 @@ async fn looking_at_tables_and_jobs() {
 
         assert_listed(purpose, &stage.needed());
     }
+    stage.assert_granted(&stage.asked(), &["--for", "report"], &[]);
 }
 
 #[tokio::test]
@@ -261,15 +141,11 @@ async fn enqueueing_cancelling_and_resuming() {
     stage.enqueued("other", &[]);
     stage.queued(&["resume", "other"]);
     assert_listed(For::ResumeQueued, &stage.needed());
-    stage.enqueued("third", &["--scan-for-extra"]);
-    stage.here(&["resume", "third"]);
-    assert_listed(For::Resume(COMPARE), &stage.needed());
+    stage.assert_granted(&stage.asked(), &stage.for_fleet("coordinator", &COPY), &[]);
     stage.enqueued("fourth", &["--repair"]);
     stage.here(&["resume", "fourth"]);
     assert_listed(For::Resume(REPAIR), &stage.needed());
 }
-
-const COPY: [&str; 4] = ["-m", MASTER, "-s", SLAVE];
 
 /// Makes puts conditional, and what is conditional is no batch.
 const SINGLY: [&str; 2] = ["--version-attribute", "version"];
@@ -289,6 +165,11 @@ async fn copying_and_following_in_one_process() {
     stage.here(&backfill);
     stage.here(&[&backfill[..], &["--scan-limit", "1"]].concat());
     assert_listed(For::Backfill, &stage.needed());
+    stage.queued(&[&backfill[..], &["--job-id", "copy"]].concat());
+    stage.forget();
+    stage.here(&["resume", "copy"]);
+    assert_covered(&[For::Backfill, For::ResumeOther], &stage.needed());
+    stage.assert_granted(&stage.asked(), &[&["--for", "copy"], &COPY[..]].concat(), &[]);
     stage.fleet.stage.server.enable_stream("orders", StreamViewType::KeysOnly).await;
     change_master(&stage).await;
 
@@ -297,6 +178,11 @@ async fn copying_and_following_in_one_process() {
     stage.here(&[&replicate[..], &SINGLY].concat());
 
     assert_listed(For::Replicate, &stage.needed());
+    stage.queued(&[&replicate[..], &["--job-id", "stream"]].concat());
+    stage.forget();
+    stage.here(&["resume", "stream"]);
+    assert_covered(&[For::Replicate, For::ResumeOther], &stage.needed());
+    stage.assert_granted(&stage.asked(), &[&["--for", "stream"], &COPY[..]].concat(), &[]);
 }
 
 #[tokio::test]
@@ -314,31 +200,23 @@ async fn copying_and_following_with_a_fleet() {
     assert_listed(For::ReplicateQueued, &stage.needed());
     worker.terminate();
     assert_eq!(worker.wait(DEADLINE).code, Some(0));
+    stage.assert_granted(&stage.asked(), &stage.for_fleet("stream-coordinator", &COPY), &["WithdrawSummaries"]);
 
-    for (command, job, flags) in [
-        ("backfill", "backfill", &["--scan-limit", "1"][..]),
-        ("replicate", "together", &["--until-caught-up"]),
-        ("replicate", "singly", &["--until-caught-up", SINGLY[0], SINGLY[1]]),
-    ] {
+    let put = |command: &str, job: &str, flags: &[&str]| {
         stage.queued(&[&[command], &COPY[..], &ROLE_AND_KEY, &["--job-id", job], flags].concat());
-    }
-    stage.fleet.queue.send("not for anybody").await;
-    let mut receipts = Vec::new();
-    while let Some((_, receipt)) = stage.fleet.queue.receive().await {
-        receipts.push(receipt);
-    }
-    for receipt in &receipts {
-        stage.fleet.queue.give_back(receipt).await;
-    }
-    let _ = stage.needed();
-    let worker = stage.fleet.worker(&[]);
-    for job in ["backfill", "together", "singly"] {
-        stage.fleet.summary(job, 2 * DEADLINE).await;
-    }
-    worker.terminate();
+    };
+    put("backfill", "batches", &[]);
+    put("backfill", "singles", &["--scan-limit", "1"]);
+    let of_copies = stage.worked(&["batches", "singles"]).await;
+    assert_listed(For::BackfillWorker, &of_copies);
+    stage.assert_granted(&stage.asked(), &stage.for_fleet("copy", &COPY), &[]);
+    put("replicate", "together", &["--until-caught-up"]);
+    put("replicate", "singly", &["--until-caught-up", SINGLY[0], SINGLY[1]]);
+    let of_streams = stage.worked(&["together", "singly"]).await;
+    assert_listed(For::ReplicateWorker, &of_streams);
+    stage.assert_granted(&stage.asked(), &stage.for_fleet("stream", &COPY), &[]);
 
-    assert_eq!(worker.wait(DEADLINE).code, Some(0));
-    assert_listed(For::CopyingWorker, &stage.needed());
+    assert_listed(For::CopyingWorker, &(&of_copies | &of_streams));
 }
 
 #[tokio::test]
@@ -353,6 +231,8 @@ async fn single_records() {
             stage.run(&[&["record", command, MASTER, SLAVE, key], &role[..]].concat());
         }
         assert_listed(purpose, &stage.needed());
+        let flags = ["--for", &format!("record-{command}"), "-m", MASTER, "-s", SLAVE];
+        stage.assert_granted(&stage.asked(), &flags, &[]);
     }
 
     let dest = stage.fleet.bucket.url("kept");
@@ -370,12 +250,15 @@ async fn single_records() {
     }
     stage.run(&[&["record", "backup", MASTER, &dest, missing], &role[..]].concat());
     assert_listed(For::RecordBackup, &with_key(&["Decrypt", "GenerateDataKey"]));
+    stage.assert_granted(&stage.asked(), &["--for", "record-backup", "-m", MASTER, "--backup", &dest], &[]);
     stage.run(&[&["record", "diff-backup", MASTER, &dest, missing], &role[..]].concat());
     assert_listed(For::RecordDiffBackup, &with_key(&["Decrypt"]));
+    stage.assert_granted(&stage.asked(), &["--for", "record-diff-backup", "-m", MASTER, "--backup", &dest], &[]);
     stage.run(&[&["record", "backup", MASTER, &dest, present], &role[..]].concat());
-    let _ = stage.needed();
+    stage.forget();
     stage.run(&[&["record", "history", MASTER, &dest, present], &role[..]].concat());
     assert_listed(For::RecordHistory, &with_key(&["Decrypt"]));
+    stage.assert_granted(&stage.asked(), &["--for", "record-history", "-m", MASTER, "--backup", &dest], &[]);
 }
 
 #[tokio::test]
@@ -384,23 +267,37 @@ async fn backing_up_and_restoring_in_one_process() {
     let dest = stage.fleet.bucket.url("kept");
     stage.here(&[&["backup", "incremental", MASTER, &dest][..], &ROLE_AND_KEY].concat());
     stage.here(&[&["backup", "full", MASTER, &dest, "--job-id", "B"][..], &ROLE_AND_KEY].concat());
-    let of_full = stage.needed();
+    let (of_full, asked_full) = (stage.needed(), stage.asked());
     let items = format!("{dest}/orders");
     stage.here(&[&["backup", "snapshot", &items, &dest, "--job-id", "S"][..], &ROLE_AND_KEY[2..]].concat());
-    let of_snapshot = stage.needed();
+    let (of_snapshot, asked_snapshot) = (stage.needed(), stage.asked());
 
     // Whoever ends a job deletes what a worker left behind that died.
     stage.queued(&[&["backup", "full", MASTER, &dest, "--job-id", "left"][..], &ROLE_AND_KEY].concat());
     stage.fleet.bucket.put("kept/left/data/stray.json.gz", b"").await;
-    let _ = stage.needed();
+    stage.forget();
     stage.here(&["resume", "left"]);
-    let of_resume = stage.needed();
+    let (of_resume, asked_resume) = (stage.needed(), stage.asked());
+    assert_covered(&[For::Backup, For::ResumeOther], &of_resume);
     let cleared =
         of_resume.into_iter().filter(|(_, action, resource)| action == "DeleteObject" && *resource == Resource::Backup);
     let cleared: Needed = cleared.collect();
     assert_eq!(cleared.len(), 1);
     assert_listed(For::Backup, &(&of_full | &cleared));
     assert_listed(For::Snapshot, &(&of_snapshot | &cleared));
+    let taken_up = |resources: &[Resource]| -> BTreeSet<Asked> {
+        let deletes = asked_resume.iter().filter(|it| it.action == "DeleteObject");
+        deletes.filter(|it| resources.contains(&it.resource)).cloned().collect()
+    };
+    let with_backup = |purpose, tables: &[&str]| {
+        [&["--for", purpose, "--backup", &dest], tables].concat().iter().map(|it| (*it).to_owned()).collect::<Vec<_>>()
+    };
+    let granted = |asked: &BTreeSet<Asked>, flags: Vec<String>| {
+        stage.assert_granted(asked, &flags.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+    };
+    granted(&(&asked_full | &asked_resume), with_backup("backup", &["-m", MASTER]));
+    let ended = taken_up(&[Resource::Backup, Resource::Summaries]);
+    granted(&(&asked_snapshot | &ended), with_backup("snapshot", &[]));
 
     let restore = ["restore", &format!("{dest}/B"), SLAVE, "--overwrite", "--verify"];
     stage.here(&[&restore[..], &ROLE_AND_KEY].concat());
@@ -408,6 +305,8 @@ async fn backing_up_and_restoring_in_one_process() {
     stage.server_clear("copy").await;
     stage.here(&[&["restore", &items, SLAVE][..], &ROLE_AND_KEY].concat());
     assert_listed(For::Restore, &stage.needed());
+    let ended = taken_up(&[Resource::Summaries]);
+    granted(&(&stage.asked() | &ended), with_backup("restore", &["-s", SLAVE, "--verify"]));
 }
 
 #[tokio::test]
@@ -425,10 +324,16 @@ async fn backing_up_and_restoring_with_a_fleet() {
     queued(with_role(&["backup", "incremental", MASTER, &dest]));
     queued(with_role(&["backup", "full", MASTER, &dest, "--job-id", "B"]));
     assert_listed(For::BackupQueued, &stage.needed());
+    let resumed = ["WithdrawSummaries"];
+    let backup = ["--backup", dest.as_str()];
+    let of_table = [&backup[..], &["-m", MASTER]].concat();
+    stage.assert_granted(&stage.asked(), &stage.for_fleet("backup-coordinator", &of_table), &resumed);
     let (full, items) = (format!("{dest}/B"), format!("{dest}/orders"));
     queued(with_role(&["restore", &full, SLAVE, "--verify"]));
     queued(with_role(&["restore", &items, SLAVE, "--overwrite"]));
     assert_listed(For::RestoreQueued, &stage.needed());
+    let into_table = [&backup[..], &["-s", SLAVE]].concat();
+    stage.assert_granted(&stage.asked(), &stage.for_fleet("restore-coordinator", &into_table), &resumed);
     worker.terminate();
     assert_eq!(worker.wait(DEADLINE).code, Some(0));
 
@@ -437,67 +342,49 @@ async fn backing_up_and_restoring_with_a_fleet() {
     };
     put(&["backup", "full", MASTER, &dest], "full", &ROLE_AND_KEY);
     put(&["backup", "incremental", MASTER, &dest], "incremental", &ROLE_AND_KEY);
+    stage.fleet.bucket.put("kept/full/data/stray.json.gz", b"").await;
+    let of_backups = stage.worked(&["full", "incremental"]).await;
+    assert_listed(For::KeepingWorker, &of_backups);
+    stage.assert_granted(&stage.asked(), &stage.for_fleet("backup", &of_table), &[]);
     put(&["backup", "snapshot", &items, &dest], "snapshot", &ROLE_AND_KEY[2..]);
+    stage.fleet.bucket.put("kept/snapshot/data/stray.json.gz", b"").await;
+    let of_snapshots = stage.worked(&["snapshot"]).await;
+    assert_listed(For::SnapshotWorker, &of_snapshots);
+    stage.assert_granted(&stage.asked(), &stage.for_fleet("snapshot", &backup), &[]);
     put(&["restore", &full, SLAVE, "--overwrite"], "overwritten", &ROLE_AND_KEY);
     put(&["restore", &items, SLAVE, "--only-missing"], "missing", &ROLE_AND_KEY);
-    for job in ["full", "snapshot"] {
-        stage.fleet.bucket.put(&format!("kept/{job}/data/stray.json.gz"), b"").await;
-    }
-    stage.fleet.queue.send("not for anybody").await;
-    let mut receipts = Vec::new();
-    while let Some((_, receipt)) = stage.fleet.queue.receive().await {
-        receipts.push(receipt);
-    }
-    for receipt in &receipts {
-        stage.fleet.queue.give_back(receipt).await;
-    }
-    let _ = stage.needed();
-    let worker = stage.fleet.worker(&[]);
-    for job in ["full", "incremental", "snapshot", "overwritten", "missing"] {
-        stage.fleet.summary(job, 2 * DEADLINE).await;
-    }
-    worker.terminate();
+    let of_restores = stage.worked(&["overwritten", "missing"]).await;
+    assert_listed(For::RestoreWorker, &of_restores);
+    stage.assert_granted(&stage.asked(), &stage.for_fleet("restore", &into_table), &[]);
 
-    assert_eq!(worker.wait(DEADLINE).code, Some(0));
-    assert_listed(For::BackupWorker, &stage.needed());
+    assert_listed(For::BackupWorker, &(&(&of_backups | &of_snapshots) | &of_restores));
 }
 
 #[tokio::test]
 async fn undoing() {
     let stage = Recorded::new().await;
     stage.here(&[&SYNC[..], &ROLE_AND_KEY, &["--repair", "--undo", "--job-id", "job"]].concat());
-    let _ = stage.needed();
+    stage.forget();
 
     stage.here(&["undo", "job"]);
 
     assert_listed(For::Undo, &stage.needed());
+    // A job that has a limit is told of.
+    stage.assert_granted(&stage.asked(), &[&["--for", "undo"], &COPY[..]].concat(), &["s3:PutObject"]);
 }
 
 #[tokio::test]
 async fn working() {
     let limited = &["--repair", "--read-capacity", "10000", "--write-capacity", "10000"];
-    for (flags, policy) in [(&["--scan-for-extra"][..], COMPARE), (limited, REPAIR)] {
+    for (flags, policy, purpose) in [(&["--scan-for-extra"][..], COMPARE, "compare"), (limited, REPAIR, "repair")] {
         let stage = Recorded::new().await;
-        stage.fleet.queue.send("not for anybody").await;
         stage.enqueued("job", flags);
-        // One that was received before is traded for a successor.
-        let mut receipts = Vec::new();
-        while let Some((_, receipt)) = stage.fleet.queue.receive().await {
-            receipts.push(receipt);
-        }
-        for receipt in &receipts {
-            stage.fleet.queue.give_back(receipt).await;
-        }
 
-        let worker = stage.fleet.worker(&[]);
-        stage.fleet.summary("job", 2 * DEADLINE).await;
-        worker.terminate();
-        let worker = worker.wait(DEADLINE);
+        let needed = stage.worked(&["job"]).await;
 
-        assert_eq!(worker.code, Some(0), "{}", worker.stderr);
-        let needed = stage.needed();
         assert_listed(For::Worker(policy), &needed);
         let tells_of_itself = needed.contains(&(Service::S3, "DeleteObject".to_owned(), Resource::Workers));
         assert_eq!(tells_of_itself, policy == REPAIR);
+        stage.assert_granted(&stage.asked(), &stage.for_fleet(purpose, &COPY), &[]);
     }
 }

@@ -1,11 +1,12 @@
-//! What README and `infra` say of permissions is the list that the programs are tested against.
+//! What README and `infra` say of permissions is the list that the programs are tested against, and what they print.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use serde_json::Value as Json;
 use shared::domain::decide::{ExtraHandling, Handling, Policy};
 use shared::domain::permissions::{For, Permission, Resource, Service, When, permissions};
+
+use crate::stage::{document, programs};
 
 const COMPARE: Policy = Policy { missing: Handling::Report, differing: Handling::Report, extra: ExtraHandling::Ignore };
 
@@ -84,56 +85,47 @@ fn the_table_in_the_readme_is_the_list() {
     assert!(section.contains("`sts:AssumeRole`"));
 }
 
-/// What a statement of a policy in `infra` is about.
-fn resource(arn: &str) -> Resource {
-    match arn {
-        "arn:aws:dynamodb:us-east-1:111122223333:table/orders" => Resource::Master,
-        "arn:aws:dynamodb:us-east-1:111122223333:table/orders/stream/*" => Resource::Stream,
-        "arn:aws:dynamodb:eu-west-1:111122223333:table/orders-replica" => Resource::Slaves,
-        "arn:aws:sqs:eu-west-1:111122223333:dynamend" => Resource::Queue,
-        "arn:aws:s3:::dynamend-jobs-111122223333/dynamend/jobs/*" => Resource::Jobs,
-        "arn:aws:s3:::dynamend-jobs-111122223333/dynamend/jobs/*/summary.json" => Resource::Summaries,
-        "arn:aws:s3:::dynamend-jobs-111122223333/dynamend/jobs/*/workers/*" => Resource::Workers,
-        "arn:aws:s3:::dynamend-jobs-111122223333" => Resource::Bucket,
-        _ => panic!("{arn} is none of the example's resources"),
-    }
-}
-
-fn one_or_many(json: &Json) -> Vec<&str> {
-    let many = json.as_array().into_iter().flatten().filter_map(Json::as_str);
-    json.as_str().into_iter().chain(many).collect()
-}
-
-fn granted(policy: &Json) -> BTreeSet<(String, Resource)> {
-    let statements = policy["Statement"].as_array().expect("a policy has statements");
-    let grants = statements.iter().flat_map(|statement| {
-        assert_eq!(statement["Effect"], "Allow");
-        let actions = one_or_many(&statement["Action"]);
-        let resources: Vec<Resource> = one_or_many(&statement["Resource"]).into_iter().map(resource).collect();
-        assert!(!actions.is_empty() && !resources.is_empty(), "{statement}");
-        actions
-            .into_iter()
-            .flat_map(move |action| resources.clone().into_iter().map(move |resource| (action.to_owned(), resource)))
-    });
-    grants.collect()
+/// The block of this language behind a place in the text.
+fn block<'a>(text: &'a str, language: &str) -> (&'a str, &'a str) {
+    let (_, rest) = text.split_once(&format!("```{language}\n")).expect("there is such a block");
+    rest.split_once("```").expect("it ends")
 }
 
 #[test]
-fn the_policies_of_infra_grant_what_is_on_the_list_and_no_more() {
+fn the_policy_in_infra_is_what_the_command_prints() {
     let infra = text("infra/README.md");
-    let blocks = infra.split("```json\n").skip(1).map(|block| block.split("```").next().unwrap_or_default());
-    let policies: Vec<Json> = blocks.map(|block| serde_json::from_str(block).expect("a policy is JSON")).collect();
-    let coordinator =
-        [For::SyncQueued, For::Status, For::Report, For::Jobs, For::Cancel, For::Limit, For::ResumeQueued];
-    let copying = [For::BackfillQueued, For::ReplicateQueued, For::Status, For::Report, For::Jobs];
-    let copying = [&copying[..], &[For::Cancel, For::Limit, For::ResumeQueued]].concat();
-    let purposes = [&coordinator[..], &[For::Worker(REPAIR)], &copying, &[For::CopyingWorker]];
-    assert_eq!(policies.len(), purposes.len(), "policies for the coordinator and for a worker, twice");
-    for (policy, purposes) in policies.iter().zip(purposes) {
-        let always = listed(purposes).into_iter().filter(|it| matches!(it.when, When::Always | When::Limited));
-        let due: BTreeSet<(String, Resource)> =
-            always.map(|it| (format!("{}:{}", it.service.prefix(), it.action), it.resource)).collect();
-        assert_eq!(granted(policy), due, "{purposes:?}");
+    let section = infra.split_once("\n## Policies\n").expect("there is the section").1;
+    let section = section.split_once("\n## ").expect("another follows").0;
+    let (_, example) = section.split_once("For reading").expect("there is the example");
+    let (command, rest) = block(example, "sh");
+    let (policy, _) = block(rest, "json");
+    let command = command.replace("\\\n", " ");
+    let mut words = command.split_whitespace();
+    assert_eq!(words.next(), Some("dynamend"));
+
+    let printed = programs().dynamend(&words.collect::<Vec<_>>());
+
+    assert_eq!((printed.code, printed.stderr.as_str()), (Some(0), ""));
+    assert_eq!(policy, printed.stdout);
+}
+
+#[test]
+fn the_commands_in_infra_print_policies() {
+    let infra = text("infra/README.md");
+    let section = infra.split_once("\n## Policies\n").expect("there is the section").1;
+    let (commands, _) = block(section, "sh");
+    let commands = commands.replace("\\\n", " ");
+    let commands: Vec<&str> = commands.lines().filter(|line| line.starts_with("dynamend ")).collect();
+    assert!(commands.len() >= 4, "{commands:?}");
+    let programs = programs()
+        .with("DYNAMEND_QUEUE", "https://sqs.eu-west-1.amazonaws.com/111122223333/dynamend")
+        .with("DYNAMEND_STORE", "s3://dynamend-jobs-111122223333/dynamend");
+    for command in commands {
+        let words: Vec<&str> = command.split(" > ").next().unwrap_or_default().split_whitespace().skip(1).collect();
+
+        let printed = programs.dynamend(&words);
+
+        assert_eq!(printed.code, Some(0), "{command}: {}", printed.stderr);
+        assert!(document(&printed)["Statement"].is_array(), "{command}");
     }
-    assert!(["`kms:Decrypt`", "`kms:GenerateDataKey`", "`sts:AssumeRole`"].iter().all(|action| infra.contains(action)));
 }

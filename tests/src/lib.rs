@@ -12,6 +12,7 @@
 //! - [`proxy`]: services that fail in every way that services fail, from a seed.
 //! - [`chaos`]: whole jobs of the real programs amid faults of services, processes, clocks and disks.
 //! - [`collector`]: what the programs export over OTLP.
+//! - [`policy`]: what an IAM policy allows.
 //! - [`lambda`]: the service that runs functions.
 //! - [`ledger`]: what tables charge, and when.
 //! - [`wait`]: waiting for a condition, with a deadline.
@@ -29,6 +30,7 @@ pub mod lambda;
 pub mod ledger;
 pub mod ministack;
 pub mod oracle;
+pub mod policy;
 pub mod process;
 pub mod proxy;
 pub mod python;

@@ -121,6 +121,7 @@ async fn serve(
 ) -> std::io::Result<()> {
     let mut client = BufReader::new(client);
     let mut server = BufReader::new(TcpStream::connect(target).await?);
+    let mut is_used = false;
     while let Some((head, first, headers)) = head(&mut client).await? {
         let body = body(&mut client, &headers, &first).await?;
         let mut words = first.split(' ').map(str::to_owned);
@@ -139,8 +140,15 @@ async fn serve(
             client.write_all(answer.as_bytes()).await?;
             continue;
         }
-        server.write_all(&[head, body].concat()).await?;
-        let Some((head, first, headers)) = self::head(&mut server).await? else { return Ok(()) };
+        let message = [head, body].concat();
+        let mut answer = ask(&mut server, &message).await;
+        if is_used && !matches!(answer, Ok(Some(_))) {
+            // The service closed a connection that was idle; a client of its own would have seen it.
+            server = BufReader::new(TcpStream::connect(target).await?);
+            answer = ask(&mut server, &message).await;
+        }
+        is_used = true;
+        let Some((head, first, headers)) = answer? else { return Ok(()) };
         let status = first.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
         let bodiless = request.method == "HEAD" || matches!(status, 204 | 304);
         let body = if bodiless { Vec::new() } else { self::body(&mut server, &headers, &first).await? };
@@ -149,6 +157,12 @@ async fn serve(
         client.write_all(&[head, body].concat()).await?;
     }
     Ok(())
+}
+
+/// Sends a request, and reads the head of its answer.
+async fn ask(server: &mut BufReader<TcpStream>, message: &[u8]) -> std::io::Result<Option<Head>> {
+    server.write_all(message).await?;
+    head(server).await
 }
 
 type Head = (Vec<u8>, String, BTreeMap<String, String>);

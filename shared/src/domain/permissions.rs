@@ -30,6 +30,8 @@ pub enum For {
     Resume(Policy),
     /// `resume --queue`, with and without `--wait`.
     ResumeQueued,
+    /// `resume` of any other job without a queue, which needs what the job's own command does besides.
+    ResumeOther,
     /// `dynamend-worker`.
     Worker(Policy),
     /// `backfill` without a queue.
@@ -42,6 +44,10 @@ pub enum For {
     ReplicateQueued,
     /// `dynamend-worker` for backfills and replications.
     CopyingWorker,
+    /// `dynamend-worker` for backfills alone.
+    BackfillWorker,
+    /// `dynamend-worker` for replications alone; their backfills need [`For::BackfillWorker`] besides.
+    ReplicateWorker,
     /// `backup full` and `backup incremental` without a queue; the table is the master.
     Backup,
     /// `backup snapshot` without a queue.
@@ -54,6 +60,12 @@ pub enum For {
     RestoreQueued,
     /// `dynamend-worker` for backups and restores.
     BackupWorker,
+    /// `dynamend-worker` for full and incremental backups alone.
+    KeepingWorker,
+    /// `dynamend-worker` for snapshots alone.
+    SnapshotWorker,
+    /// `dynamend-worker` for restores alone.
+    RestoreWorker,
     /// `record diff`.
     RecordDiff,
     /// `record sync`.
@@ -260,6 +272,14 @@ pub fn permissions(purpose: For) -> Vec<Permission> {
         [vec![assume(), made, empty], read_object().into(), older().into()].concat()
     };
     let verified = || line(DynamoDb, Verified, Slaves, &["BatchGetItem"]);
+    let kept = || {
+        let table = line(DynamoDb, Always, Master, &["DescribeTable", "Scan"]);
+        [vec![take_messages(), assume(), table], on_jobs(), keep()].concat()
+    };
+    let put_back = || {
+        let all = vec![take_messages(), assume(), restored(), verified()];
+        [all, on_jobs(), read_object().into(), older().into()].concat()
+    };
     let publish = || [vec![assume(), enqueue(), write(), write_key()], describe().into(), read().into()].concat();
     let look_up = || on_tables(Always, &["DescribeTable", "DescribeTimeToLive", "BatchGetItem"]);
     let mend = || line(DynamoDb, Always, Slaves, &["PutItem", "DeleteItem"]);
@@ -270,6 +290,8 @@ pub fn permissions(purpose: For) -> Vec<Permission> {
         For::Replicate => [follow(), mark()].concat(),
         For::ReplicateQueued => [publish(), list_shards().into(), mark()].concat(),
         For::CopyingWorker => [vec![take_messages()], copy(), follow()].concat(),
+        For::BackfillWorker => [vec![take_messages()], copy()].concat(),
+        For::ReplicateWorker => [vec![take_messages()], follow()].concat(),
         For::Sync(policy) => [work(policy), plan().into()].concat(),
         For::SyncQueued => [vec![assume(), enqueue(), write(), write_key()], plan().into(), read().into()].concat(),
         For::Estimate => [vec![assume()], describe().into()].concat(),
@@ -297,11 +319,10 @@ pub fn permissions(purpose: For) -> Vec<Permission> {
         }
         For::Restore => [on_jobs(), of_restore(), vec![restored(), verified()]].concat(),
         For::RestoreQueued => [vec![enqueue(), write(), write_key()], read().into(), of_restore()].concat(),
-        For::BackupWorker => {
-            let table = line(DynamoDb, Always, Master, &["DescribeTable", "Scan"]);
-            let all = vec![take_messages(), assume(), table, restored(), verified()];
-            [all, on_jobs(), keep(), older().into()].concat()
-        }
+        For::BackupWorker => [kept(), put_back(), older().into()].concat(),
+        For::KeepingWorker => kept(),
+        For::SnapshotWorker => [vec![take_messages()], on_jobs(), keep(), older().into()].concat(),
+        For::RestoreWorker => put_back(),
         For::RecordDiff => [vec![assume()], look_up().into()].concat(),
         For::RecordSync => [vec![assume(), mend()], look_up().into()].concat(),
         For::RecordBackup => {
@@ -316,6 +337,7 @@ pub fn permissions(purpose: For) -> Vec<Permission> {
         }
         For::Resume(policy) => [vec![withdraw()], work(policy)].concat(),
         For::ResumeQueued => [vec![enqueue(), write(), withdraw(), write_key()], read().into()].concat(),
+        For::ResumeOther => [vec![write(), withdraw(), write_key()], read().into()].concat(),
         For::Worker(policy) => [vec![take_messages()], work(policy)].concat(),
     };
     let mut all: Vec<Permission> = lines.into_iter().flatten().collect();
