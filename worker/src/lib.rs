@@ -1,7 +1,7 @@
 //! The worker: takes units of work from a queue and does them.
 //!
 //! - [`clock`]: the time of day.
-//! - [`consume`]: the loop: receive, execute, settle, stop in good order.
+//! - [`consume`]: the loop: receive, execute, settle, stop in good order. [`duty`]: what is asked of it from outside.
 //! - [`execute`]: one message from receipt to its ending; the lease.
 //! - [`jobs`]: the kinds of work.
 //! - [`apply`]: changes onto the slaves. [`following`]: a stream's shards. [`backup`]: items as objects.
@@ -20,6 +20,7 @@ mod completion;
 pub mod consume;
 pub mod context;
 pub mod daemon;
+pub mod duty;
 pub mod embedded;
 pub mod environment;
 pub mod execute;
