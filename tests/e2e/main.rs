@@ -26,6 +26,7 @@ mod licences;
 mod limits;
 mod permissions;
 mod policies;
+mod protection;
 mod proxy;
 mod record;
 mod replicate;

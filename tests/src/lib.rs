@@ -11,11 +11,12 @@
 //! - [`streams`]: streams of changes whose shards a test makes, behind the protocols of the services.
 //! - [`proxy`]: services that fail in every way that services fail, from a seed.
 //! - [`chaos`]: whole jobs of the real programs amid faults of services, processes, clocks and disks.
-//! - [`lambda`]: the service that runs functions.
+//! - [`lambda`]: the service that runs functions. [`agent`]: that of ECS, made of [`stand_in`].
 //! - [`ledger`]: what tables charge, and when.
 //! - [`wait`]: waiting for a condition, with a deadline.
 //! - [`world`]: tables, a store and workers in one process; [`watch`] sees their calls, and meddles.
 
+pub mod agent;
 pub mod attribute;
 pub mod buckets;
 pub mod changing;
@@ -33,6 +34,7 @@ pub mod python;
 pub mod queues;
 pub mod relay;
 pub mod slow;
+pub mod stand_in;
 pub mod streams;
 pub mod vary;
 pub mod wait;

@@ -15,8 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::consume::{DeadLetters, Drain, Settings, consume};
 use crate::context::OpenJobs;
+use crate::duty::Duty;
 use crate::environment::Environment;
 use crate::hooks::NoHooks;
+use crate::protection;
 
 /// Exit code for a failure of configuration, credentials or a service.
 const FAILED: u8 = 3;
@@ -25,6 +27,9 @@ const FAILED: u8 = 3;
 ///
 /// It learns everything about a job from its messages. SIGTERM or SIGINT: it finishes the page in hand, commits, gives
 /// its messages back and exits 0. A second signal ends it at once; the work is then redone from its last checkpoint.
+///
+/// On ECS, where ECS_AGENT_URI is set, it protects its task from being scaled in while it holds a segment or a shard. The
+/// task's role must allow ecs:UpdateTaskProtection and ecs:GetTaskProtection; without them the work goes on unprotected.
 #[derive(Debug, Parser)]
 #[command(name = "dynamend-worker", version)]
 struct Flags {
@@ -122,7 +127,8 @@ async fn work(flags: Flags) -> Result<(), Failure> {
         region: flags.region,
         endpoint_url: flags.endpoint_url,
     }));
-    let queue = Arc::new(SqsQueue::new(clients.sqs(&flags.queue).await?, flags.queue.clone()));
+    let queue_url = flags.queue;
+    let queue = Arc::new(SqsQueue::new(clients.sqs(&queue_url).await?, queue_url.clone()));
     let facts = tokio::select! {
         facts = queue.check() => facts?,
         () = stop.cancelled() => return Ok(()),
@@ -130,10 +136,7 @@ async fn work(flags: Flags) -> Result<(), Failure> {
     let dead_letters = if facts.dead_letters.is_some() {
         DeadLetters::Kept
     } else {
-        tracing::warn!(
-            queue = flags.queue,
-            "the queue has no dead-letter queue: messages that nobody can do stay in it"
-        );
+        tracing::warn!(queue = queue_url, "the queue has no dead-letter queue: messages that nobody can do stay in it");
         DeadLetters::Circulating
     };
     let settings = Settings {
@@ -144,10 +147,17 @@ async fn work(flags: Flags) -> Result<(), Failure> {
         drain: if flags.drain { Drain::WhenEmpty } else { Drain::Never },
         dead_letters,
     };
-    tracing::info!(queue = flags.queue, concurrency = settings.concurrency, stores = %allowed, "worker started");
+    tracing::info!(queue = queue_url, concurrency = settings.concurrency, stores = %allowed, "worker started");
     let jobs = OpenJobs::new(Environment::aws(clients), Arc::new(NoHooks), Arc::<Meter>::default());
     let jobs = jobs.only_from(allowed);
-    consume(queue, Arc::new(jobs), settings, stop).await?;
+    let (duty, ended) = (Duty::from(stop), CancellationToken::new());
+    let working = async {
+        let worked = consume(queue, Arc::new(jobs), settings, duty.clone()).await;
+        ended.cancel();
+        worked
+    };
+    let (worked, ()) = tokio::join!(working, protection::keep(&duty, &ended));
+    worked?;
     tracing::info!("worker stopped");
     Ok(())
 }

@@ -10,7 +10,7 @@
 //! - [`plan`], [`plan_replicate`], [`plan_backup`], [`plan_restore`]: from a request to a job's manifest.
 //! - [`embedded`]: a whole job in one process, and the way to use dynamend as a library, with [`hooks`].
 //! - [`record`]: single records, without a job.
-//! - [`daemon`]: the program `dynamend-worker`.
+//! - [`daemon`]: the program `dynamend-worker`. What goes on beside its loop: `protection`, the task's on ECS.
 //! - `lambda`: the program `dynamend-lambda`, with the feature of that name.
 
 pub mod apply;
@@ -35,6 +35,7 @@ pub mod plan_backup;
 pub mod plan_replicate;
 pub mod plan_restore;
 mod polling;
+mod protection;
 pub mod record;
 mod rejects;
 pub mod source;
