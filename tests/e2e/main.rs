@@ -24,6 +24,7 @@ mod lambda;
 mod library;
 mod licences;
 mod limits;
+mod notices;
 mod permissions;
 mod policies;
 mod protection;

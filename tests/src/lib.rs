@@ -11,7 +11,8 @@
 //! - [`streams`]: streams of changes whose shards a test makes, behind the protocols of the services.
 //! - [`proxy`]: services that fail in every way that services fail, from a seed.
 //! - [`chaos`]: whole jobs of the real programs amid faults of services, processes, clocks and disks.
-//! - [`lambda`]: the service that runs functions. [`agent`]: that of ECS, made of [`stand_in`].
+//! - [`lambda`]: the service that runs functions. [`agent`], of ECS, and [`metadata`], of EC2: what a worker's machine
+//!   tells it, made of [`stand_in`].
 //! - [`ledger`]: what tables charge, and when.
 //! - [`wait`]: waiting for a condition, with a deadline.
 //! - [`world`]: tables, a store and workers in one process; [`watch`] sees their calls, and meddles.
@@ -26,6 +27,7 @@ pub mod explore;
 pub mod generate;
 pub mod lambda;
 pub mod ledger;
+pub mod metadata;
 pub mod ministack;
 pub mod oracle;
 pub mod process;

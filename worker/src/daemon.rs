@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Parser, ValueEnum};
 use shared::aws::clients::{ClientSettings, Clients};
 use shared::aws::sqs::SqsQueue;
@@ -18,7 +19,7 @@ use crate::context::OpenJobs;
 use crate::duty::Duty;
 use crate::environment::Environment;
 use crate::hooks::NoHooks;
-use crate::protection;
+use crate::{notices, protection};
 
 /// Exit code for a failure of configuration, credentials or a service.
 const FAILED: u8 = 3;
@@ -54,6 +55,17 @@ struct Flags {
     /// Time for the page in hand after SIGTERM or SIGINT
     #[arg(long, value_name = "SECONDS", default_value_t = 25, value_parser = clap::value_parser!(u32).range(0..=3600))]
     shutdown_grace: u32,
+    /// Heed what this EC2 instance is told of its end, asking its metadata service every 5 seconds
+    ///
+    /// A Spot interruption: stop as for SIGTERM. A rebalance recommendation, or the Auto Scaling group's wish to terminate
+    /// the instance: take no new messages, give shards back, finish the segments in hand and exit 0, within
+    /// --scale-in-grace. A metadata service that does not answer changes nothing. AWS_EC2_METADATA_SERVICE_ENDPOINT names
+    /// another place for it.
+    #[arg(long, env = "DYNAMEND_EC2_NOTICES", value_parser = FalseyValueParser::new(), help_heading = "EC2 and containers")]
+    ec2_notices: bool,
+    /// Time for the segments in hand after such a notice, then stop as for SIGTERM; less than the lifecycle hook's
+    #[arg(long, value_name = "SECONDS", default_value_t = 3000, value_parser = clap::value_parser!(u32).range(0..=172_800), help_heading = "EC2 and containers")]
+    scale_in_grace: u32,
     /// A profile of the AWS configuration
     #[arg(long, value_name = "NAME", help_heading = "AWS")]
     profile: Option<String>,
@@ -156,7 +168,12 @@ async fn work(flags: Flags) -> Result<(), Failure> {
         ended.cancel();
         worked
     };
-    let (worked, ()) = tokio::join!(working, protection::keep(&duty, &ended));
+    let heeding = async {
+        if flags.ec2_notices {
+            notices::heed(&duty, Duration::from_secs(flags.scale_in_grace.into()), &ended).await;
+        }
+    };
+    let (worked, (), ()) = tokio::join!(working, protection::keep(&duty, &ended), heeding);
     worked?;
     tracing::info!("worker stopped");
     Ok(())

@@ -10,7 +10,8 @@
 //! - [`plan`], [`plan_replicate`], [`plan_backup`], [`plan_restore`]: from a request to a job's manifest.
 //! - [`embedded`]: a whole job in one process, and the way to use dynamend as a library, with [`hooks`].
 //! - [`record`]: single records, without a job.
-//! - [`daemon`]: the program `dynamend-worker`. What goes on beside its loop: `protection`, the task's on ECS.
+//! - [`daemon`]: the program `dynamend-worker`. What goes on beside its loop: `protection`, the task's on ECS;
+//!   `notices`, what an instance of EC2 is told of its end.
 //! - `lambda`: the program `dynamend-lambda`, with the feature of that name.
 
 pub mod apply;
@@ -30,6 +31,7 @@ pub mod hooks;
 pub mod jobs;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+mod notices;
 pub mod plan;
 pub mod plan_backup;
 pub mod plan_replicate;
