@@ -18,6 +18,7 @@ mod fleet;
 mod fleet_messages;
 mod fleet_resume;
 mod guarantees;
+mod health;
 mod in_process;
 mod interrupted;
 mod lambda;

@@ -1,5 +1,6 @@
 //! The program `dynamend-worker`: flags, signals, and the loop of [`crate::consume`].
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +20,13 @@ use crate::context::OpenJobs;
 use crate::duty::Duty;
 use crate::environment::Environment;
 use crate::hooks::NoHooks;
-use crate::{notices, protection};
+use crate::{health, notices, protection};
 
 /// Exit code for a failure of configuration, credentials or a service.
 const FAILED: u8 = 3;
+
+/// Exit code of `--check-health` for a worker that is not.
+const UNHEALTHY: u8 = 1;
 
 /// Takes segments from an SQS queue, compares and repairs them, and writes checkpoints and reports.
 ///
@@ -35,8 +39,8 @@ const FAILED: u8 = 3;
 #[command(name = "dynamend-worker", version)]
 struct Flags {
     /// The SQS queue to take messages from
-    #[arg(long, value_name = "URL", env = "DYNAMEND_QUEUE")]
-    queue: String,
+    #[arg(long, value_name = "URL", env = "DYNAMEND_QUEUE", required_unless_present = "check_health")]
+    queue: Option<String>,
     /// Do only jobs below this store, s3://BUCKET/PREFIX or a directory, and refuse all other messages; repeatable
     #[arg(long, value_name = "URL", env = "DYNAMEND_ALLOW_STORE", value_delimiter = ',')]
     allow_store: Vec<StoreUrl>,
@@ -66,6 +70,15 @@ struct Flags {
     /// Time for the segments in hand after such a notice, then stop as for SIGTERM; less than the lifecycle hook's
     #[arg(long, value_name = "SECONDS", default_value_t = 3000, value_parser = clap::value_parser!(u32).range(0..=172_800), help_heading = "EC2 and containers")]
     scale_in_grace: u32,
+    /// Touch this file every 10 seconds while running, and remove it at the end
+    ///
+    /// It shows that the process is there and turns, for --check-health. It does not show that AWS answers, nor that
+    /// there is work or that it gets on: a new worker in place of this one would do no better.
+    #[arg(long, value_name = "PATH", env = "DYNAMEND_HEALTH_FILE", help_heading = "EC2 and containers")]
+    health_file: Option<PathBuf>,
+    /// Only look whether another worker touched --health-file in the last 60 seconds: exit 0 if it did, 1 otherwise
+    #[arg(long, requires = "health_file", help_heading = "EC2 and containers")]
+    check_health: bool,
     /// A profile of the AWS configuration
     #[arg(long, value_name = "NAME", help_heading = "AWS")]
     profile: Option<String>,
@@ -105,6 +118,15 @@ enum Format {
 /// Runs the program.
 pub fn main() -> ExitCode {
     let flags = Flags::parse();
+    if let (true, Some(path)) = (flags.check_health, &flags.health_file) {
+        return match health::check(path) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(unhealthy) => {
+                say(&format!("unhealthy: {unhealthy}"));
+                ExitCode::from(UNHEALTHY)
+            }
+        };
+    }
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(run(flags)),
         Err(error) => {
@@ -116,7 +138,8 @@ pub fn main() -> ExitCode {
 
 async fn run(flags: Flags) -> ExitCode {
     let _telemetry = telemetry::init(&log_settings(&flags), "dynamend-worker");
-    match work(flags).await {
+    let health_file = flags.health_file.clone();
+    match health::shown_by(health_file.as_deref(), work(flags)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             say(&format!("error: {failure}\n\nhint: {}", failure.hint()));
@@ -139,7 +162,7 @@ async fn work(flags: Flags) -> Result<(), Failure> {
         region: flags.region,
         endpoint_url: flags.endpoint_url,
     }));
-    let queue_url = flags.queue;
+    let queue_url = flags.queue.unwrap_or_default();
     let queue = Arc::new(SqsQueue::new(clients.sqs(&queue_url).await?, queue_url.clone()));
     let facts = tokio::select! {
         facts = queue.check() => facts?,

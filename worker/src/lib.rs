@@ -11,7 +11,7 @@
 //! - [`embedded`]: a whole job in one process, and the way to use dynamend as a library, with [`hooks`].
 //! - [`record`]: single records, without a job.
 //! - [`daemon`]: the program `dynamend-worker`. What goes on beside its loop: `protection`, the task's on ECS;
-//!   `notices`, what an instance of EC2 is told of its end.
+//!   `notices`, what an instance of EC2 is told of its end; `health`, a file that shows that the process turns.
 //! - `lambda`: the program `dynamend-lambda`, with the feature of that name.
 
 pub mod apply;
@@ -27,6 +27,7 @@ pub mod environment;
 pub mod execute;
 pub mod finishing;
 pub mod following;
+mod health;
 pub mod hooks;
 pub mod jobs;
 #[cfg(feature = "lambda")]
