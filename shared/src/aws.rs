@@ -4,6 +4,7 @@
 //! - [`classify`]: what an SDK error means.
 //! - [`dynamodb`], [`sqs`], [`s3`], [`streams`], [`kinesis`]: the adapters of the four ports.
 //! - [`fast`]: digests of items straight from the bytes of an answer.
+//! - [`instance`]: what an instance of EC2 is told of its end.
 
 mod blot;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod credentials;
 pub mod dynamodb;
 mod expression;
 pub mod fast;
+pub mod instance;
 pub mod kinesis;
 pub mod s3;
 pub mod sqs;

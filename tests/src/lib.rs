@@ -13,11 +13,13 @@
 //! - [`chaos`]: whole jobs of the real programs amid faults of services, processes, clocks and disks.
 //! - [`collector`]: what the programs export over OTLP.
 //! - [`policy`]: what an IAM policy allows.
-//! - [`lambda`]: the service that runs functions.
+//! - [`lambda`]: the service that runs functions. [`agent`], of ECS, and [`metadata`], of EC2: what a worker's machine
+//!   tells it, made of [`stand_in`].
 //! - [`ledger`]: what tables charge, and when.
 //! - [`wait`]: waiting for a condition, with a deadline.
 //! - [`world`]: tables, a store and workers in one process; [`watch`] sees their calls, and meddles.
 
+pub mod agent;
 pub mod attribute;
 pub mod buckets;
 pub mod changing;
@@ -28,6 +30,7 @@ pub mod explore;
 pub mod generate;
 pub mod lambda;
 pub mod ledger;
+pub mod metadata;
 pub mod ministack;
 pub mod oracle;
 pub mod policy;
@@ -37,6 +40,7 @@ pub mod python;
 pub mod queues;
 pub mod relay;
 pub mod slow;
+pub mod stand_in;
 pub mod streams;
 pub mod vary;
 pub mod wait;

@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 
 use crate::completion::Completion;
 use crate::context::OpenJobs;
+use crate::duty::{Duty, Order};
 use crate::execute::{Ending, Executed, Executor};
 
 /// Longest wait of one receive.
@@ -31,7 +32,7 @@ const LONG_POLL: Duration = Duration::from_secs(20);
 const SHORT_POLL: Duration = Duration::from_secs(1);
 const SHORT_POLLS: u32 = 4;
 
-/// How long a receive may still take when the worker is asked to stop; one that waits longer is abandoned.
+/// How long a receive may still take when the worker is asked to take no more; one that waits longer is abandoned.
 const LAST_RECEIVE: Duration = Duration::from_secs(2);
 
 /// Wait of one receive when the worker is to exit once the queue stays empty.
@@ -88,10 +89,11 @@ pub struct Settings {
     pub dead_letters: DeadLetters,
 }
 
-/// Receives and works until `stop`, or until the queue is drained.
+/// Receives and works until it is ordered otherwise, or until the queue is drained.
 ///
-/// After `stop` the pages in hand are finished, committed and their messages handed back; what takes longer than the
-/// grace time is dropped, and redone by another worker from its last commit.
+/// A drain leaves the segments in hand the time they need. After a stop the pages in hand are finished, committed and
+/// their messages handed back; what takes longer than the grace time is dropped, and redone by another worker from its
+/// last commit.
 ///
 /// # Errors
 /// When the queue cannot be received from, and will not be able to.
@@ -99,31 +101,44 @@ pub async fn consume(
     queue: Arc<dyn WorkQueue>,
     jobs: Arc<OpenJobs>,
     settings: Settings,
-    stop: CancellationToken,
+    duty: impl Into<Duty>,
 ) -> Result<(), Failure> {
-    let stop = stop.child_token();
+    let duty = duty.into();
     let places = Arc::new(Semaphore::new(settings.concurrency.max(1)));
     let completion = Arc::new(Completion::default());
-    let executor = Executor { jobs, queue: Arc::clone(&queue), lease: settings.lease, stop: stop.clone() };
+    let executor = Executor { jobs, queue: Arc::clone(&queue), lease: settings.lease, duty: duty.clone() };
     let shards = Arc::new(Semaphore::new(settings.shards.max(1)));
     let hand = Arc::new(Hand { executor, completion, dead_letters: settings.dead_letters, shards });
     let mut work = JoinSet::new();
-    let received = receive_loop(&*queue, &settings, &stop, &places, &mut work, &hand).await;
+    let received = receive_loop(&*queue, &settings, duty.takes_no_more(), &places, &mut work, &hand).await;
     if received.is_err() {
         // There is no more work to come by: what is in hand is given back in good order.
-        stop.cancel();
+        duty.order(Order::Stop);
     }
-    let finished = tokio::time::timeout(settings.grace, async {
+    finish(&mut work, duty.stops(), settings.grace).await;
+    hand.executor.jobs.leave().await;
+    received
+}
+
+/// Waits for the work in hand; once the worker is to stop, no longer than the grace time.
+async fn finish(work: &mut JoinSet<()>, stop: &CancellationToken, grace: Duration) {
+    let finished = async {
         while let Some(ended) = work.join_next().await {
             report_panic(ended);
         }
-    });
-    if finished.await.is_err() {
-        tracing::warn!(tasks = work.len(), "the grace time is over; the work in hand is dropped");
-        work.shutdown().await;
+    };
+    let overdue = async {
+        stop.cancelled().await;
+        tokio::time::sleep(grace).await;
+    };
+    tokio::select! {
+        biased;
+        () = finished => {}
+        () = overdue => {
+            tracing::warn!(tasks = work.len(), "the grace time is over; the work in hand is dropped");
+            work.shutdown().await;
+        }
     }
-    hand.executor.jobs.leave().await;
-    received
 }
 
 async fn receive_loop(
@@ -203,7 +218,7 @@ fn poll_after(empty_polls: u32) -> Duration {
     (SHORT_POLL * 2_u32.pow(doublings)).min(LONG_POLL)
 }
 
-/// Waits for at least one free place and takes as many as one receive can fill; `None` when asked to stop.
+/// Waits for at least one free place and takes as many as one receive can fill; `None` when asked to take no more.
 async fn free_places(
     places: &Arc<Semaphore>,
     stop: &CancellationToken,
@@ -346,5 +361,27 @@ mod tests {
 
         assert_eq!(waits, [1, 1, 1, 1, 2, 4, 8, 16, 20, 20, 20, 20]);
         assert_eq!(poll_after(u32::MAX), LONG_POLL);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_in_hand_has_all_the_time_it_needs_and_after_a_stop_the_grace_time() {
+        const GRACE: Duration = Duration::from_secs(25);
+        // Seconds that the work takes, seconds until the stop, seconds until the end.
+        for (work_takes, stopped_after, ends_after) in [(7200, None, 7200), (60, Some(50), 60), (3600, Some(50), 75)] {
+            let (start, stop) = (tokio::time::Instant::now(), CancellationToken::new());
+            let mut work = JoinSet::new();
+            work.spawn(tokio::time::sleep(Duration::from_secs(work_takes)));
+            let stopping = async {
+                if let Some(seconds) = stopped_after {
+                    tokio::time::sleep(Duration::from_secs(seconds)).await;
+                    stop.cancel();
+                }
+            };
+
+            tokio::join!(finish(&mut work, &stop, GRACE), stopping);
+
+            assert!(work.is_empty());
+            assert_eq!(start.elapsed().as_secs(), ends_after, "{work_takes} {stopped_after:?}");
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! The program `dynamend-worker`: flags, signals, and the loop of [`crate::consume`].
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Parser, ValueEnum};
 use shared::aws::clients::{ClientSettings, Clients};
 use shared::aws::sqs::SqsQueue;
@@ -16,11 +18,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::consume::{DeadLetters, Drain, Settings, consume};
 use crate::context::OpenJobs;
+use crate::duty::Duty;
 use crate::environment::Environment;
 use crate::hooks::NoHooks;
+use crate::{health, notices, protection};
 
 /// Exit code for a failure of configuration, credentials or a service.
 const FAILED: u8 = 3;
+
+/// Exit code of `--check-health` for a worker that is not.
+const UNHEALTHY: u8 = 1;
 
 /// Takes segments from an SQS queue, compares and repairs them, and writes checkpoints and reports.
 ///
@@ -28,12 +35,15 @@ const FAILED: u8 = 3;
 /// its messages back and exits 0. A second signal ends it at once; the work is then redone from its last checkpoint.
 ///
 /// Traces and metrics go over OTLP (gRPC) to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names, if it is set.
+///
+/// On ECS, where ECS_AGENT_URI is set, it protects its task from being scaled in while it holds a segment or a shard. The
+/// task's role must allow ecs:UpdateTaskProtection and ecs:GetTaskProtection; without them the work goes on unprotected.
 #[derive(Debug, Parser)]
 #[command(name = "dynamend-worker", version)]
 struct Flags {
     /// The SQS queue to take messages from
-    #[arg(long, value_name = "URL", env = "DYNAMEND_QUEUE")]
-    queue: String,
+    #[arg(long, value_name = "URL", env = "DYNAMEND_QUEUE", required_unless_present = "check_health")]
+    queue: Option<String>,
     /// Do only jobs below this store, s3://BUCKET/PREFIX or a directory, and refuse all other messages; repeatable
     #[arg(long, value_name = "URL", env = "DYNAMEND_ALLOW_STORE", value_delimiter = ',')]
     allow_store: Vec<StoreUrl>,
@@ -52,6 +62,26 @@ struct Flags {
     /// Time for the page in hand after SIGTERM or SIGINT
     #[arg(long, value_name = "SECONDS", default_value_t = 25, value_parser = clap::value_parser!(u32).range(0..=3600))]
     shutdown_grace: u32,
+    /// Heed what this EC2 instance is told of its end, asking its metadata service every 5 seconds
+    ///
+    /// A Spot interruption: stop as for SIGTERM. A rebalance recommendation, or the Auto Scaling group's wish to terminate
+    /// the instance: take no new messages, give shards back, finish the segments in hand and exit 0, within
+    /// --scale-in-grace. A metadata service that does not answer changes nothing. AWS_EC2_METADATA_SERVICE_ENDPOINT names
+    /// another place for it.
+    #[arg(long, env = "DYNAMEND_EC2_NOTICES", value_parser = FalseyValueParser::new(), help_heading = "EC2 and containers")]
+    ec2_notices: bool,
+    /// Time for the segments in hand after such a notice, then stop as for SIGTERM; less than the lifecycle hook's
+    #[arg(long, value_name = "SECONDS", default_value_t = 3000, value_parser = clap::value_parser!(u32).range(0..=172_800), help_heading = "EC2 and containers")]
+    scale_in_grace: u32,
+    /// Touch this file every 10 seconds while running, and remove it at the end
+    ///
+    /// It shows that the process is there and turns, for --check-health. It does not show that AWS answers, nor that
+    /// there is work or that it gets on: a new worker in place of this one would do no better.
+    #[arg(long, value_name = "PATH", env = "DYNAMEND_HEALTH_FILE", help_heading = "EC2 and containers")]
+    health_file: Option<PathBuf>,
+    /// Only look whether another worker touched --health-file in the last 60 seconds: exit 0 if it did, 1 otherwise
+    #[arg(long, requires = "health_file", help_heading = "EC2 and containers")]
+    check_health: bool,
     /// A profile of the AWS configuration
     #[arg(long, value_name = "NAME", help_heading = "AWS")]
     profile: Option<String>,
@@ -94,6 +124,15 @@ enum Format {
 /// Runs the program.
 pub fn main() -> ExitCode {
     let flags = Flags::parse();
+    if let (true, Some(path)) = (flags.check_health, &flags.health_file) {
+        return match health::check(path) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(unhealthy) => {
+                say(&format!("unhealthy: {unhealthy}"));
+                ExitCode::from(UNHEALTHY)
+            }
+        };
+    }
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(run(flags)),
         Err(error) => {
@@ -105,7 +144,8 @@ pub fn main() -> ExitCode {
 
 async fn run(flags: Flags) -> ExitCode {
     let _telemetry = telemetry::init(&log_settings(&flags), flags.metric_namespace.as_ref(), "dynamend-worker");
-    match work(flags).await {
+    let health_file = flags.health_file.clone();
+    match health::shown_by(health_file.as_deref(), work(flags)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             say(&format!("error: {failure}\n\nhint: {}", failure.hint()));
@@ -128,7 +168,8 @@ async fn work(flags: Flags) -> Result<(), Failure> {
         region: flags.region,
         endpoint_url: flags.endpoint_url,
     }));
-    let queue = Arc::new(SqsQueue::new(clients.sqs(&flags.queue).await?, flags.queue.clone()));
+    let queue_url = flags.queue.unwrap_or_default();
+    let queue = Arc::new(SqsQueue::new(clients.sqs(&queue_url).await?, queue_url.clone()));
     let facts = tokio::select! {
         facts = queue.check() => facts?,
         () = stop.cancelled() => return Ok(()),
@@ -136,10 +177,7 @@ async fn work(flags: Flags) -> Result<(), Failure> {
     let dead_letters = if facts.dead_letters.is_some() {
         DeadLetters::Kept
     } else {
-        tracing::warn!(
-            queue = flags.queue,
-            "the queue has no dead-letter queue: messages that nobody can do stay in it"
-        );
+        tracing::warn!(queue = queue_url, "the queue has no dead-letter queue: messages that nobody can do stay in it");
         DeadLetters::Circulating
     };
     let settings = Settings {
@@ -150,10 +188,22 @@ async fn work(flags: Flags) -> Result<(), Failure> {
         drain: if flags.drain { Drain::WhenEmpty } else { Drain::Never },
         dead_letters,
     };
-    tracing::info!(queue = flags.queue, concurrency = settings.concurrency, stores = %allowed, "worker started");
+    tracing::info!(queue = queue_url, concurrency = settings.concurrency, stores = %allowed, "worker started");
     let jobs = OpenJobs::new(Environment::aws(clients), Arc::new(NoHooks), Arc::<Meter>::default());
     let jobs = jobs.only_from(allowed);
-    consume(queue, Arc::new(jobs), settings, stop).await?;
+    let (duty, ended) = (Duty::from(stop), CancellationToken::new());
+    let working = async {
+        let worked = consume(queue, Arc::new(jobs), settings, duty.clone()).await;
+        ended.cancel();
+        worked
+    };
+    let heeding = async {
+        if flags.ec2_notices {
+            notices::heed(&duty, Duration::from_secs(flags.scale_in_grace.into()), &ended).await;
+        }
+    };
+    let (worked, (), ()) = tokio::join!(working, protection::keep(&duty, &ended), heeding);
+    worked?;
     tracing::info!("worker stopped");
     Ok(())
 }

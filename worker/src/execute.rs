@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{CannotOpen, JobContext, OpenJobs};
+use crate::duty::Duty;
 use crate::following;
 use crate::jobs::{self, Ended, Stuck};
 
@@ -81,8 +82,8 @@ pub struct Executor {
     pub queue: Arc<dyn WorkQueue>,
     /// Visibility of messages and lease of units.
     pub lease: Duration,
-    /// Asks all work to stop at its next commit.
-    pub stop: CancellationToken,
+    /// What is asked of the worker; units in hand are counted here.
+    pub duty: Duty,
 }
 
 impl Executor {
@@ -258,7 +259,8 @@ impl Executor {
         delivery: Option<&Delivery>,
     ) -> Executed {
         tracing::info!(job = job.manifest.job, %unit, "unit taken");
-        let halt = self.stop.child_token();
+        let _in_hand = self.duty.take_in_hand();
+        let halt = self.duty.halt(unit.pass);
         let started = Instant::now();
         let running = job.pacer.begin();
         let result = tokio::select! {
@@ -323,7 +325,7 @@ impl Executor {
 
     /// Once the worker is to stop, has requests refused that wait for capacity. Never returns.
     async fn refuse_to_wait(&self, job: &JobContext) {
-        self.stop.cancelled().await;
+        self.duty.stops().cancelled().await;
         job.pacer.stop();
         std::future::pending().await
     }
