@@ -1,10 +1,17 @@
-//! The runbook's figures are those of the estimate's own arithmetic.
+//! The runbook's figures are those of the estimate's own arithmetic, and its commands do what it says.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use shared::domain::cost::{Prices, Reading, TableSize, confirmation_units, minutes, reads, repair_units, total_units};
 use shared::domain::job::{Consistency, Strategy};
 use shared::domain::segment::planned_segments;
+use tests::ministack::free_port;
+use tests::python::{self, Environment};
+use tests::wait::DEADLINE;
+
+use crate::stage::programs;
 
 /// Bytes of the items of the examples.
 const ITEM: u64 = 1000;
@@ -57,10 +64,79 @@ fn time(minutes: f64) -> String {
     }
 }
 
+fn runbook() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in the workspace");
+    fs::read_to_string(root.join("infra/README.md")).expect("there is a runbook")
+}
+
+/// A program of this name that runs this command.
+fn shim(folder: &Path, name: &str, command: &str) {
+    let path = folder.join(name);
+    fs::write(&path, format!("#!/bin/sh\nexec {command} \"$@\"\n")).expect("a script can be written");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a script can be made a program");
+}
+
+#[test]
+fn the_commands_for_ones_own_machine_make_a_fleet_that_repairs() {
+    let runbook = runbook();
+    let block = runbook.split_once("<!-- The tests run these lines. -->\n```sh\n").expect("there are commands").1;
+    let block = block.split_once("\n```").expect("they end").0;
+    let (install, commands) = block.split_once('\n').expect("there are several");
+    let pinned = |requirements: &str, name: &str| {
+        let line = requirements.lines().find(|line| line.starts_with(&format!("{name}==")));
+        line.unwrap_or_else(|| panic!("{name} is not pinned")).to_owned()
+    };
+    // What it installs is here already.
+    let (ministack, awscli) = (
+        pinned(include_str!("../requirements.txt"), "ministack"),
+        pinned(include_str!("../requirements-aws.txt"), "awscli"),
+    );
+    assert_eq!(
+        install,
+        format!("python3 -m venv emulator && emulator/bin/pip install --quiet {ministack} {awscli}")
+    );
+    let programs = programs();
+    let bin = programs.home().join("emulator/bin");
+    fs::create_dir_all(&bin).expect("a folder can be created");
+    let emulators = python::interpreter(Environment::Emulators);
+    shim(&bin, "ministack", &format!("{} -c 'from ministack.app import main; main()'", emulators.display()));
+    shim(&bin, "aws", &format!("{} -m awscli", python::interpreter(Environment::Aws).display()));
+    shim(&bin, "dynamend", env!("CARGO_BIN_EXE_dynamend-under-test"));
+    shim(&bin, "dynamend-worker", env!("CARGO_BIN_EXE_dynamend-worker-under-test"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in the workspace");
+    std::os::unix::fs::symlink(root.join("infra"), programs.home().join("infra")).expect("a link can be made");
+    let port = free_port().to_string();
+    // What runs in the background ends with the script, and with `timeout` whatever happens to it.
+    let script = format!(
+        "set -eu\nexport GATEWAY_PORT={port}\ntrap 'kill $(jobs -p) || true' EXIT\n{}\n",
+        commands.replace("4566", &port)
+    );
+
+    let shell = ["--kill-after=5", "100", "bash", "-c", script.as_str()];
+    let finished = programs.spawn(Path::new("timeout"), &shell).wait(2 * DEADLINE);
+
+    let logs = || {
+        let log = |name: &str| fs::read_to_string(programs.home().join("emulator").join(name)).unwrap_or_default();
+        format!("{}\n{}\n{}\n{}", finished.stdout, finished.stderr, log("log"), log("worker"))
+    };
+    assert_eq!(finished.code, Some(0), "{}", logs());
+    let rows: Vec<Vec<&str>> = finished
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("us-east-1:orders-replica"))
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    // Compared, identical, missing, differing, extra, …: first three that the slave lacks and one too many; then none.
+    assert!(
+        matches!(&rows[..], [first, second] if first[1..6] == ["3", "0", "3", "0", "1"] && second[1..6] == ["3", "3", "0", "0", "0"]),
+        "{}",
+        logs()
+    );
+}
+
 #[test]
 fn the_costs_of_the_runbook_are_those_of_the_estimate() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in the workspace");
-    let runbook = std::fs::read_to_string(path.join("infra/README.md")).expect("there is a runbook");
+    let runbook = runbook();
     for (name, bytes) in [("1 GB", 1_000_000_000), ("1 TB", 1_000_000_000_000), ("100 TB", 100_000_000_000_000)] {
         let row = row(name, bytes);
 

@@ -130,7 +130,12 @@ fn edition(port: u16) -> String {
     format!("tests-{}-{port}", std::process::id())
 }
 
-fn free_port() -> u16 {
+/// A port that is free now.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port is free");
     listener.local_addr().expect("a bound port has an address").port()
 }
