@@ -8,7 +8,7 @@ use shared::domain::permissions::{Resource, Service};
 use tests::ministack::MiniStack;
 use tests::process::REGION;
 use tests::relay::{Call, Relay};
-use tests::wait::DEADLINE;
+use tests::wait::{DEADLINE, eventually};
 
 use crate::stage::{Fleet, Stage, programs};
 
@@ -93,9 +93,15 @@ impl Recorded {
         let worker = worker.wait(DEADLINE);
         assert_eq!(worker.code, Some(0), "{}", worker.stderr);
         // Messages of what is done already would have the next worker look at these jobs.
-        while let Some((_, receipt)) = self.fleet.queue.receive().await {
-            self.fleet.queue.delete(&receipt).await;
-        }
+        let queue = &self.fleet.queue;
+        eventually("the queue is empty", 2 * DEADLINE, async || {
+            while let Some((_, receipt)) = queue.receive().await {
+                queue.delete(&receipt).await;
+            }
+            let counts = queue.counts().await;
+            (counts.visible + counts.in_flight + counts.delayed == 0).then_some(())
+        })
+        .await;
         self.needed()
     }
 
