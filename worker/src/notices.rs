@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_is_done_about_it_goes_by_this_table() {
-        let (soon, late) = (Some(GRACE - EVERY), Some(GRACE));
+        let (soon, late) = (Some(EVERY), Some(GRACE));
         let table = [
             (Announced::Nothing, None, Order::GoOn),
             (Announced::Nothing, soon, Order::Drain),
