@@ -145,7 +145,7 @@ pub fn main() -> ExitCode {
 async fn run(flags: Flags) -> ExitCode {
     let _telemetry = telemetry::init(&log_settings(&flags), flags.metric_namespace.as_ref(), "dynamend-worker");
     let health_file = flags.health_file.clone();
-    match health::shown_by(health_file.as_deref(), work(flags)).await {
+    match health::shown_by(health_file.as_deref(), Box::pin(work(flags))).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             say(&format!("error: {failure}\n\nhint: {}", failure.hint()));

@@ -81,17 +81,16 @@ fn order(announced: Announced, draining: Option<Duration>, grace: Duration) -> O
 
 /// Asks this instance's metadata service what is announced, and gives the worker its orders, until `ended`.
 pub(crate) async fn heed(duty: &Duty, grace: Duration, ended: &CancellationToken) {
-    let Some(metadata) = InstanceMetadata::from_environment() else {
+    let Some(mut metadata) = InstanceMetadata::from_environment() else {
         return tracing::warn!(
             "EC2 notices are asked for, but AWS_EC2_METADATA_DISABLED turns the metadata service off"
         );
     };
-    let metadata = tokio::sync::Mutex::new(metadata);
-    heed_what(async || metadata.lock().await.read().await, duty, grace, ended).await;
+    heed_what(async || metadata.read().await, duty, grace, ended).await;
 }
 
 async fn heed_what(
-    read: impl AsyncFn() -> (Told, Option<Failure>),
+    mut read: impl AsyncFnMut() -> (Told, Option<Failure>),
     duty: &Duty,
     grace: Duration,
     ended: &CancellationToken,
@@ -191,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_is_done_about_it_goes_by_this_table() {
-        let (soon, late) = (Some(GRACE - EVERY), Some(GRACE));
+        let (soon, late) = (Some(EVERY), Some(GRACE));
         let table = [
             (Announced::Nothing, None, Order::GoOn),
             (Announced::Nothing, soon, Order::Drain),

@@ -8,8 +8,8 @@ use aws_config::BehaviorVersion;
 use aws_config::imds::client::{Client, error::ImdsError};
 use aws_config::provider_config::ProviderConfig;
 use aws_smithy_http_client::Builder;
-use aws_smithy_types::error::display::DisplayErrorContext;
 
+use super::classify;
 use crate::ports::failure::{Failure, FailureKind};
 
 /// Turns the metadata service off for everything that uses it; a variable of the SDK.
@@ -86,7 +86,10 @@ impl InstanceMetadata {
                 resource: format!("instance metadata {path}"),
                 message: match status(&error) {
                     Some(status) => format!("the service answered with status {status}"),
-                    None => DisplayErrorContext(&error).to_string(),
+                    None => classify::causes(&error)
+                        .last()
+                        .map(|cause| classify::one_line(&cause.to_string()))
+                        .unwrap_or_default(),
                 },
             }),
         }
