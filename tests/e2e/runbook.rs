@@ -91,10 +91,7 @@ fn the_commands_for_ones_own_machine_make_a_fleet_that_repairs() {
         pinned(include_str!("../requirements.txt"), "ministack"),
         pinned(include_str!("../requirements-aws.txt"), "awscli"),
     );
-    assert_eq!(
-        install,
-        format!("python3 -m venv emulator && emulator/bin/pip install --quiet {ministack} {awscli}")
-    );
+    assert_eq!(install, format!("python3 -m venv emulator && emulator/bin/pip install --quiet {ministack} {awscli}"));
     let programs = programs();
     let bin = programs.home().join("emulator/bin");
     fs::create_dir_all(&bin).expect("a folder can be created");

@@ -36,7 +36,7 @@ const UNHEALTHY: u8 = 1;
 ///
 /// Traces and metrics go over OTLP (gRPC) to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names, if it is set.
 ///
-/// On ECS, where ECS_AGENT_URI is set, it protects its task from being scaled in while it holds a segment or a shard. The
+/// On ECS, where ECS_AGENT_URI is set, it protects its task from being scaled in while it holds a segment. The
 /// task's role must allow ecs:UpdateTaskProtection and ecs:GetTaskProtection; without them the work goes on unprotected.
 #[derive(Debug, Parser)]
 #[command(name = "dynamend-worker", version)]

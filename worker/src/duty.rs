@@ -15,7 +15,7 @@ pub enum Order {
     Stop,
 }
 
-/// A worker's orders, and the units it has in hand. Clones share both.
+/// A worker's orders, and the segments it has in hand. Clones share both.
 #[derive(Clone, Debug)]
 pub struct Duty {
     stop: CancellationToken,
@@ -24,7 +24,7 @@ pub struct Duty {
     in_hand: watch::Sender<usize>,
 }
 
-/// A unit is in hand as long as this lives.
+/// A segment is in hand as long as this lives.
 #[derive(Debug)]
 pub struct InHand<'a>(&'a watch::Sender<usize>);
 
@@ -56,7 +56,7 @@ impl Duty {
         }
     }
 
-    /// How many units are in hand, now and whenever that changes.
+    /// How many segments are in hand, now and whenever that changes.
     #[must_use]
     pub fn in_hand(&self) -> watch::Receiver<usize> {
         self.in_hand.subscribe()
@@ -80,10 +80,14 @@ impl Duty {
         }
     }
 
-    /// Counts a unit as in hand.
-    pub(crate) fn take_in_hand(&self) -> InHand<'_> {
+    /// Counts a segment as in hand. A shard does not count: it never ends by itself, so that a worker with one would be
+    /// spared for good, and it is given back at once.
+    pub(crate) fn take_in_hand(&self, pass: Pass) -> Option<InHand<'_>> {
+        if pass == Pass::Stream {
+            return None;
+        }
         self.in_hand.send_modify(|count| *count += 1);
-        InHand(&self.in_hand)
+        Some(InHand(&self.in_hand))
     }
 }
 
@@ -148,13 +152,14 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_is_in_hand_until_its_work_is_over_also_where_that_panics() {
+    fn a_segment_is_in_hand_until_its_work_is_over_also_where_that_panics_and_a_shard_never() {
         let duty = duty();
         let in_hand = duty.in_hand();
-        let one = duty.take_in_hand();
+        let one = duty.take_in_hand(Pass::Master);
+        assert!(duty.take_in_hand(Pass::Stream).is_none());
         let other = duty.clone();
         let panicked = std::thread::spawn(move || {
-            let _two = other.take_in_hand();
+            let _two = other.take_in_hand(Pass::Slave(0));
             panic!("on purpose");
         });
 

@@ -259,7 +259,7 @@ impl Executor {
         delivery: Option<&Delivery>,
     ) -> Executed {
         tracing::info!(job = job.manifest.job, %unit, "unit taken");
-        let _in_hand = self.duty.take_in_hand();
+        let _in_hand = self.duty.take_in_hand(unit.pass);
         let halt = self.duty.halt(unit.pass);
         let started = Instant::now();
         let running = job.pacer.begin();

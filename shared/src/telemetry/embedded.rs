@@ -163,8 +163,7 @@ mod tests {
         lines.lock().unwrap().clear();
         samples.iter().for_each(|sample| instruments.add(*sample));
         provider.force_flush().unwrap();
-        let written = lines.lock().unwrap().clone();
-        written
+        lines.lock().unwrap().clone()
     }
 
     fn labels() -> Vec<String> {

@@ -182,7 +182,9 @@ fn wanted(signal: Signal, environment: impl Fn(&str) -> Option<String>) -> Resul
 mod tests {
     use super::*;
 
-    fn environment(variables: &'static [(&str, &str)]) -> impl Fn(&str) -> Option<String> {
+    type Variables = &'static [(&'static str, &'static str)];
+
+    fn environment(variables: Variables) -> impl Fn(&str) -> Option<String> {
         |name| variables.iter().find(|(it, _)| *it == name).map(|(_, value)| (*value).to_owned())
     }
 
@@ -190,7 +192,7 @@ mod tests {
     fn nothing_is_exported_unless_a_collector_is_named() {
         const AT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4317");
         const TRACES: (&str, &str) = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://localhost:4317");
-        let table: [(&[(&str, &str)], bool, bool); 6] = [
+        let table: [(Variables, bool, bool); 6] = [
             (&[], false, false),
             (&[AT], true, true),
             (&[TRACES], true, false),

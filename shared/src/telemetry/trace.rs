@@ -80,15 +80,29 @@ mod carried {
 
     #[cfg(test)]
     mod tests {
+        use std::sync::{Arc, Mutex};
+
         use opentelemetry::trace::TracerProvider as _;
-        use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
+        use opentelemetry_sdk::error::OTelSdkResult;
+        use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
         use tracing_subscriber::layer::SubscriberExt as _;
 
         use super::*;
 
+        /// Keeps what is exported.
+        #[derive(Clone, Debug, Default)]
+        struct Kept(Arc<Mutex<Vec<SpanData>>>);
+
+        impl SpanExporter for Kept {
+            async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+                self.0.lock().unwrap().extend(batch);
+                Ok(())
+            }
+        }
+
         #[test]
         fn whoever_takes_a_message_up_is_linked_to_who_sent_it_and_to_nobody_else() {
-            let exporter = InMemorySpanExporter::default();
+            let exporter = Kept::default();
             let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
             let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("tests"));
             tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
@@ -101,7 +115,7 @@ mod carried {
                 }
             });
 
-            let spans = exporter.get_finished_spans().unwrap();
+            let spans = exporter.0.lock().unwrap().clone();
             let [send, process] = &spans[..] else { panic!("{spans:?}") };
             let links: Vec<_> = process.links.iter().map(|link| link.span_context.span_id()).collect();
             assert_eq!(links, [send.span_context.span_id()]);
