@@ -1,4 +1,4 @@
-//! Scale-in protection: a task of ECS that holds a unit is not the one that a scale-in or a deployment stops.
+//! Scale-in protection: a task of ECS that holds a segment is not the one that a scale-in or a deployment stops.
 //!
 //! The decision is here; [`keeper`] carries it out, and [`agent`] asks the agent of ECS.
 //!
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 pub(crate) use keeper::keep;
 
-/// How long the agent is asked to protect the task. A worker that hangs with a unit in hand is protected no longer.
+/// How long the agent is asked to protect the task. A worker that hangs with a segment in hand is protected no longer.
 ///
 /// Between 1 and 2,880 minutes. Source: Amazon ECS Developer Guide, "Amazon ECS task scale-in protection endpoint".
 const EXPIRY: Duration = Duration::from_secs(15 * 60);
@@ -24,7 +24,7 @@ const EXPIRY: Duration = Duration::from_secs(15 * 60);
 /// more until it runs out.
 const RENEWED_AT: Duration = Duration::from_secs(10 * 60);
 
-/// How long a worker stays protected without a unit: from one to the next it takes a second or two, and is neither
+/// How long a worker stays protected without a segment: from one to the next it takes a second or two, and is neither
 /// exposed nor asks twice for each of them. Scaling in takes minutes to decide.
 const LINGER: Duration = Duration::from_secs(30);
 
@@ -40,7 +40,7 @@ enum Ask {
     Lift,
 }
 
-/// Whether units are in hand.
+/// Whether segments are in hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
     Some,

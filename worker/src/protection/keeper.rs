@@ -1,4 +1,4 @@
-//! Keeps the task protected while units are in hand: looks, asks, waits, until the worker has ended.
+//! Keeps the task protected while segments are in hand: looks, asks, waits, until the worker has ended.
 //!
 //! It goes on beside the work, which never waits for it. What the agent does not answer is noted and asked again.
 
@@ -19,7 +19,7 @@ use crate::duty::Duty;
 /// Source: Amazon ECS Developer Guide, container definitions, `stopTimeout`.
 const LAST_WORD: Duration = Duration::from_secs(3);
 
-/// Keeps the task of this process protected while units are in hand, where it is one of ECS; until `ended`, and then
+/// Keeps the task of this process protected while segments are in hand, where it is one of ECS; until `ended`, and then
 /// no longer.
 pub(crate) async fn keep(duty: &Duty, ended: &CancellationToken) {
     let agent = match Agent::from_environment() {
