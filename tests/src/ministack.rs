@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::python;
+use crate::python::{self, Environment};
 use crate::wait::{self, DEADLINE};
 
 const SERVICES: &str = "sqs,s3,sts,kinesis,dynamodb,dynamodbstreams";
@@ -47,7 +47,7 @@ impl MiniStack {
     /// When it does not start, with its log; when Python is missing, with what to install.
     #[must_use]
     pub fn start() -> Self {
-        let interpreter = python::interpreter();
+        let interpreter = python::interpreter(Environment::Emulators);
         let mut log = String::new();
         for _ in 0..STARTS {
             let mut started = Self::spawn(&interpreter);
