@@ -13,6 +13,7 @@
 //! - [`chaos`]: whole jobs of the real programs amid faults of services, processes, clocks and disks.
 //! - [`lambda`]: the service that runs functions.
 //! - [`ledger`]: what tables charge, and when.
+//! - [`template`]: the templates of `infra`, resolved; [`scaling`]: what their scaling policy makes of a load.
 //! - [`wait`]: waiting for a condition, with a deadline.
 //! - [`world`]: tables, a store and workers in one process; [`watch`] sees their calls, and meddles.
 
@@ -32,8 +33,10 @@ pub mod proxy;
 pub mod python;
 pub mod queues;
 pub mod relay;
+pub mod scaling;
 pub mod slow;
 pub mod streams;
+pub mod template;
 pub mod vary;
 pub mod wait;
 pub mod watch;
