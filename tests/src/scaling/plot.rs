@@ -20,7 +20,7 @@ const MARK: u32 = 20;
 /// Colours that show on white and on black: Okabe and Ito's.
 const STYLE: &str = "\
 text{font:13px system-ui,sans-serif;fill:#333}\
-.axis{stroke:#888;stroke-width:1}.grid{stroke:#8884;stroke-width:1}\
+.axis{stroke:#888;stroke-width:1}.grid{stroke:#888;stroke-opacity:.25;stroke-width:1}\
 path{fill:none;stroke-width:2;stroke-linejoin:round}\
 .waiting{stroke:#0072b2}.held{stroke:#d55e00}.running{stroke:#009e73}.desired{stroke:#888;stroke-dasharray:4 3}\
 .cap{stroke:#888;stroke-dasharray:1 4}.paper{fill:#fff}\
