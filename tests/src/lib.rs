@@ -3,7 +3,8 @@
 //! - [`dynamodb`]: an embedded DynamoDB, one per test, with helpers to fill and read tables.
 //! - [`attribute`]: items to and from the SDK's form, written apart from the code under test.
 //! - [`ministack`]: SQS, S3 and STS as a process; [`queues`] and [`buckets`] are its helpers, and [`python`] the
-//!   virtual environment that it runs in.
+//!   virtual environments of all Python programs.
+//! - [`moto`]: Application Auto Scaling as a process; [`cli`]: the AWS CLI against an emulator.
 //! - [`process`]: the real programs, in a clean environment, with signals.
 //! - [`generate`]: random items, keys and tables; [`vary`] changes items or only respells them.
 //! - [`oracle`]: what differs between two tables, by brute force; [`explore`]: all orders of steps around a repair.
@@ -21,12 +22,14 @@ pub mod attribute;
 pub mod buckets;
 pub mod changing;
 pub mod chaos;
+pub mod cli;
 pub mod dynamodb;
 pub mod explore;
 pub mod generate;
 pub mod lambda;
 pub mod ledger;
 pub mod ministack;
+pub mod moto;
 pub mod oracle;
 pub mod process;
 pub mod proxy;

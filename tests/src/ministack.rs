@@ -1,4 +1,4 @@
-//! MiniStack: SQS, S3, STS, Kinesis, and tables with streams, as a process on a loopback port, with nothing kept between runs.
+//! MiniStack: SQS, S3, STS, Kinesis, tables with streams, and what templates need, as a process on a loopback port, with nothing kept between runs.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -14,7 +14,10 @@ use tempfile::TempDir;
 use crate::python::{self, Environment};
 use crate::wait::{self, DEADLINE};
 
-const SERVICES: &str = "sqs,s3,sts,kinesis,dynamodb,dynamodbstreams";
+/// The last two lines are those that the templates of `infra` make something of.
+const SERVICES: &str = "sqs,s3,sts,kinesis,dynamodb,dynamodbstreams,\
+    cloudformation,iam,cloudwatch,monitoring,logs,ecs,ec2,\
+    lambda,autoscaling,sns,ecr,kms,events";
 
 /// How often a port is looked for that no other process takes before the server has it.
 const STARTS: usize = 3;
@@ -23,7 +26,7 @@ const STARTS: usize = 3;
 ///
 /// The input is a pipe that this process holds: however the test process ends, the emulator ends too, and its home
 /// goes with it.
-const SUPERVISOR: &str = r#"("$@" </dev/null; kill -KILL 0) & read -r _; rm -rf "$HOME"; kill -KILL 0"#;
+pub(crate) const SUPERVISOR: &str = r#"("$@" </dev/null; kill -KILL 0) & read -r _; rm -rf "$HOME"; kill -KILL 0"#;
 
 /// The running emulator.
 #[derive(Debug)]
@@ -130,7 +133,7 @@ fn edition(port: u16) -> String {
     format!("tests-{}-{port}", std::process::id())
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port is free");
     listener.local_addr().expect("a bound port has an address").port()
 }

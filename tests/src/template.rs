@@ -95,6 +95,24 @@ impl Template {
         &self.json
     }
 
+    /// The same with its numeric parameters, as given or by default, written out: MiniStack takes every parameter for text,
+    /// and reckons with it.
+    ///
+    /// # Panics
+    /// When one of them is no number.
+    #[must_use]
+    pub fn with_numbers(&self, given: &[(&str, &str)]) -> Self {
+        let mut json = self.json.clone();
+        let parameters = self.json["Parameters"].as_object().into_iter().flatten();
+        for (name, parameter) in parameters.filter(|(_, parameter)| parameter["Type"] == "Number") {
+            let given = given.iter().find(|(given, _)| given == name).map(|(_, value)| (*value).to_owned());
+            let number = given.unwrap_or_else(|| text(&parameter["Default"]));
+            let number = serde_json::from_str(&number).unwrap_or_else(|error| panic!("{name}: {error}"));
+            replace(&mut json, &serde_json::json!({ "Ref": name }), &number);
+        }
+        Self { json }
+    }
+
     /// Works everything out, with these parameters and the defaults of the others.
     ///
     /// # Panics
@@ -178,9 +196,7 @@ impl<'a> Scope<'a> {
 
     fn value(&self, json: &Json) -> Json {
         match json {
-            Json::Array(items) => {
-                items.iter().map(|item| self.value(item)).filter(|item| !is_no_value(item)).collect()
-            }
+            Json::Array(items) => items.iter().map(|item| self.value(item)).filter(|item| !is_no_value(item)).collect(),
             Json::Object(fields) => match function(json) {
                 Some((name, arguments)) => self.call(name, arguments),
                 None => self.object(fields),
@@ -203,7 +219,8 @@ impl<'a> Scope<'a> {
         match function {
             "Ref" => self.name(&text(arguments)),
             "Fn::GetAtt" => {
-                let parts = arguments.as_array().map_or_else(|| vec![text(arguments)], |all| all.iter().map(text).collect());
+                let parts =
+                    arguments.as_array().map_or_else(|| vec![text(arguments)], |all| all.iter().map(text).collect());
                 Json::String(format!("attribute:{}", parts.join(".")))
             }
             "Fn::ImportValue" => Json::String(format!("import:{}", text(&self.value(arguments)))),
@@ -223,6 +240,12 @@ impl<'a> Scope<'a> {
             "Fn::If" => {
                 let chosen = if self.holds(&text(&list()[0])) { 1 } else { 2 };
                 self.value(&list()[chosen])
+            }
+            "Fn::FindInMap" => {
+                let keys = values(arguments);
+                let found = keys.iter().fold(&self.template["Mappings"], |map, key| &map[text(key)]);
+                assert!(!found.is_null(), "the mappings have no {keys:?}");
+                found.clone()
             }
             "Fn::GetAZs" => (["a", "b", "c"].iter()).map(|zone| Json::String(format!("eu-west-1{zone}"))).collect(),
             "Fn::Base64" => self.value(arguments),
@@ -271,6 +294,15 @@ fn function(json: &Json) -> Option<(&str, &Json)> {
     let fields = json.as_object().filter(|fields| fields.len() == 1)?;
     let (name, arguments) = fields.iter().next()?;
     (name == "Ref" || name.starts_with("Fn::")).then_some((name.as_str(), arguments))
+}
+
+fn replace(json: &mut Json, what: &Json, with: &Json) {
+    match json {
+        _ if json == what => *json = with.clone(),
+        Json::Array(items) => items.iter_mut().for_each(|item| replace(item, what, with)),
+        Json::Object(fields) => fields.values_mut().for_each(|field| replace(field, what, with)),
+        _ => {}
+    }
 }
 
 fn is_no_value(json: &Json) -> bool {

@@ -94,7 +94,11 @@ fn legend(entries: &[(&str, &str)], y: f64) -> String {
     let mut row = String::new();
     for (class, label) in entries {
         let (from, to, text) = (x, x + 24.0, x + 30.0);
-        let _ = write!(row, r#"<path class="{class}" d="M{from} {y}H{to}"/><text x="{text}" y="{}">{label}</text>"#, y + 4.0);
+        let _ = write!(
+            row,
+            r#"<path class="{class}" d="M{from} {y}H{to}"/><text x="{text}" y="{}">{label}</text>"#,
+            y + 4.0
+        );
         #[expect(clippy::cast_precision_loss, reason = "a label is short")]
         let width = label.len() as f64 * 7.2;
         x = text + width + 24.0;

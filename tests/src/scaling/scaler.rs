@@ -62,7 +62,10 @@ impl Scaler {
         self.track(metrics, now);
         for (at, steps) in self.policy.steps.clone().iter().enumerate() {
             let cooled = self.stepped[at].is_none_or(|last| now >= last + steps.cooldown);
-            if cooled && rings(steps, metrics, now) && self.set(adjusted(self.desired, steps.adjustment), &steps.name, now) {
+            if cooled
+                && rings(steps, metrics, now)
+                && self.set(adjusted(self.desired, steps.adjustment), &steps.name, now)
+            {
                 self.stepped[at] = Some(now);
             }
         }
