@@ -135,6 +135,8 @@ fn a_fleet_whose_segments_are_long_shrinks_while_it_works_and_stops_nobody_at_wo
     let shrinks = history.changes.iter().find(|change| change.to < change.from).expect("it shrinks");
     let held = history.moments.iter().find(|moment| moment.at == shrinks.at).expect("it is a moment").held;
     assert!(held > 0, "it shrinks only when all is done: {:?}", history.changes);
+    let forgotten = history.moments.iter().find(|moment| moment.held > 0 && moment.desired == 0);
+    assert!(forgotten.is_none(), "no task is asked for, and some are at work: {forgotten:?}");
     // The same world without protection stops tasks that work, so that the assertion above is one.
     let mut unprotected = long_segments();
     unprotected.behaviour.protects = false;
@@ -174,8 +176,9 @@ fn without_capacity_for_half_an_hour_nothing_is_taken_back() {
 
 #[test]
 fn metrics_of_tasks_that_come_a_minute_late_add_no_tasks() {
-    // Ten minutes of a load that one task can do, with a backlog that asks for no second one.
-    let load = (0..120).map(|number| job(BEGIN + number * 20, 1, 60)).collect();
+    // A load that one task just keeps up with, so that what came before it began still waits, and asks for no second one. A
+    // single segment takes half of the average: a minute.
+    let load = (0..120).map(|number| job(BEGIN + number * 15, 1, 2 * MINUTE)).collect();
     let mut world = World::new(load, 90);
     world.delays.tasks = 80;
 

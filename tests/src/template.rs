@@ -166,7 +166,8 @@ impl<'a> Scope<'a> {
             let text = given.map_or_else(|| text(&parameter["Default"]), str::to_owned);
             assert!(given.is_some() || !parameter["Default"].is_null(), "{name} has neither a value nor a default");
             let is_list = parameter["Type"].as_str().is_some_and(|type_| type_.contains("List"));
-            let items = || text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            // An empty text is a list of one empty text.
+            let items = || text.split(',').map(str::trim);
             if is_list { items().map(Json::from).collect() } else { Json::String(text.clone()) }
         };
         let parameters = declared.into_iter().map(|(name, one)| (name, value(name, one))).collect();

@@ -8,6 +8,9 @@ use serde_json::Value as Json;
 use tests::python::{self, Environment};
 use tests::template;
 
+/// The package has no module to run.
+const CFN_LINT: &str = "import sys; from cfnlint.runner import main; sys.exit(main())";
+
 /// Without a name of a region or credentials, and with nothing asked of the network.
 fn run(arguments: &[&str], home: &Path) -> Output {
     let mut command = Command::new(python::interpreter(Environment::Linters));
@@ -26,7 +29,7 @@ fn every_template_passes_cfn_lint_and_a_bad_one_does_not() {
     let home = tempfile::tempdir().expect("a temporary directory can be created");
     let templates = template::paths();
     assert!(templates.len() >= 4, "the templates are elsewhere: {templates:?}");
-    let mut arguments = vec!["-m", "cfnlint", "--non-zero-exit-code", "informational", "--"];
+    let mut arguments = vec!["-c", CFN_LINT, "--non-zero-exit-code", "informational", "--"];
     arguments.extend(templates.iter().map(|path| path.to_str().expect("a plain name")));
 
     let good = run(&arguments, home.path());
@@ -34,7 +37,7 @@ fn every_template_passes_cfn_lint_and_a_bad_one_does_not() {
     assert!(good.status.success(), "{}{}", text(&good.stdout), text(&good.stderr));
     let bad = home.path().join("bad.yaml");
     std::fs::write(&bad, "Resources: { Queue: { Type: AWS::SQS::Queue, Properties: { Nmae: dynamend } } }\n").unwrap();
-    let bad = run(&["-m", "cfnlint", "--", bad.to_str().unwrap()], home.path());
+    let bad = run(&["-c", CFN_LINT, "--", bad.to_str().unwrap()], home.path());
     assert!(!bad.status.success() && text(&bad.stdout).contains("'Nmae' was unexpected"), "{}", text(&bad.stdout));
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
 use shared::domain::decide::{ExtraHandling, Handling, Policy};
-use shared::domain::permissions::{For, Permission, Resource, Service, When, permissions};
+use shared::domain::permissions::{For, Permission, Resource, When, permissions};
 use tests::template::{Resolved, Template};
 
 const COMPARE: Policy = Policy { missing: Handling::Report, differing: Handling::Report, extra: ExtraHandling::Ignore };
@@ -52,12 +52,16 @@ fn one_or_many(json: &Json) -> Vec<&str> {
     json.as_str().into_iter().chain(many).collect()
 }
 
-/// The statements of a role's own policies.
-fn statements(template: &Resolved, role: &str) -> Vec<Json> {
+/// The statements of a role's own policies, with the policy's name.
+fn statements(template: &Resolved, role: &str) -> Vec<(String, Json)> {
     let policies = template.properties(role)["Policies"].as_array().expect("a role has policies");
-    let of_policy = |policy: &Json| policy["PolicyDocument"]["Statement"].as_array().expect("statements").clone();
-    let all: Vec<Json> = policies.iter().flat_map(of_policy).collect();
-    for statement in &all {
+    let of_policy = |policy: &Json| {
+        let name = policy["PolicyName"].as_str().expect("a policy has a name").to_owned();
+        let statements = policy["PolicyDocument"]["Statement"].as_array().expect("statements").clone();
+        statements.into_iter().map(move |statement| (name.clone(), statement))
+    };
+    let all: Vec<_> = policies.iter().flat_map(of_policy).collect();
+    for (_, statement) in &all {
         assert_eq!(statement["Effect"], "Allow");
         assert!(statement["Sid"].is_string(), "{statement} has no name");
         assert!(one_or_many(&statement["Action"]).iter().all(|action| !action.contains('*')), "{statement}");
@@ -65,23 +69,20 @@ fn statements(template: &Resolved, role: &str) -> Vec<Json> {
     all
 }
 
-/// What they grant, by action and ARN.
-fn granted(template: &Resolved, role: &str) -> BTreeSet<(String, String)> {
-    let each = |statement: Json| {
+/// What the policies of those names grant, by action and ARN.
+fn granted(template: &Resolved, role: &str, of: impl Fn(&str) -> bool) -> BTreeSet<(String, String)> {
+    let each = |(_, statement): (String, Json)| {
         let (actions, arns) = (one_or_many(&statement["Action"]), one_or_many(&statement["Resource"]));
         assert!(!actions.is_empty() && !arns.is_empty(), "{statement}");
         let pairs = actions.iter().flat_map(|action| arns.iter().map(move |arn| ((*action).into(), (*arn).into())));
         pairs.collect::<Vec<(String, String)>>()
     };
-    statements(template, role).into_iter().flat_map(each).collect()
+    statements(template, role).into_iter().filter(|(policy, _)| of(policy)).flat_map(each).collect()
 }
 
-/// Those of the services that the programs call.
+/// The same by what the resource is to a program.
 fn of_programs(granted: &BTreeSet<(String, String)>) -> BTreeSet<(String, Resource)> {
-    let services = [Service::DynamoDb, Service::Sqs, Service::S3, Service::Sts, Service::Kms, Service::Kinesis];
-    let called = |action: &str| services.iter().any(|it| action.split(':').next() == Some(it.prefix()));
-    let pairs = granted.iter().filter(|(action, _)| called(action));
-    pairs.map(|(action, arn)| (action.clone(), resource(arn))).collect()
+    granted.iter().map(|(action, arn)| (action.clone(), resource(arn))).collect()
 }
 
 fn due(purposes: &[For], needs: impl Fn(&Permission) -> bool) -> BTreeSet<(String, Resource)> {
@@ -89,9 +90,24 @@ fn due(purposes: &[For], needs: impl Fn(&Permission) -> bool) -> BTreeSet<(Strin
     all.map(|it| (format!("{}:{}", it.service.prefix(), it.action), it.resource)).collect()
 }
 
+/// The policy of a worker's role that is about the work itself; others are about the place that it runs in.
+const WORK: &str = "work";
+
 /// The templates with workers, the role that a worker has in each, and what else the role needs there.
-const WORKERS: [(&str, &str, &[&str]); 1] =
-    [("workers.yaml", "TaskRole", &["ecs:GetTaskProtection", "ecs:UpdateTaskProtection"])];
+const WORKERS: [(&str, &str, &[&str]); 2] = [
+    ("workers.yaml", "TaskRole", &["ecs:GetTaskProtection", "ecs:UpdateTaskProtection"]),
+    (
+        "workers-ec2.yaml",
+        "Role",
+        &[
+            "autoscaling:CompleteLifecycleAction",
+            "logs:CreateLogStream",
+            "logs:DescribeLogStreams",
+            "logs:PutLogEvents",
+            "s3:GetObject",
+        ],
+    ),
+];
 
 fn purposes() -> [(&'static str, Vec<For>); 5] {
     [
@@ -108,13 +124,12 @@ fn a_worker_may_do_what_its_purpose_needs_and_no_more() {
     for (name, role, of_place) in WORKERS {
         for (purpose, programs) in purposes() {
             let given = [&EVERYTHING[..], &[("Purpose", purpose)], &required(name)].concat();
-            let granted = granted(&Template::named(name).resolve(&given), role);
+            let template = Template::named(name).resolve(&given);
 
-            assert_eq!(of_programs(&granted), due(&programs, |_| true), "{name}, {purpose}");
-            let services = ["dynamodb:", "sqs:", "s3:", "sts:", "kms:", "kinesis:"];
-            let others = granted.iter().map(|(action, _)| action.as_str());
-            let others: BTreeSet<&str> =
-                others.filter(|action| !services.iter().any(|service| action.starts_with(service))).collect();
+            let work = of_programs(&granted(&template, role, |policy| policy == WORK));
+            assert_eq!(work, due(&programs, |_| true), "{name}, {purpose}");
+            let others = granted(&template, role, |policy| policy != WORK);
+            let others: BTreeSet<&str> = others.iter().map(|(action, _)| action.as_str()).collect();
             assert_eq!(others, of_place.iter().copied().collect(), "{name}, {purpose}");
         }
     }
@@ -125,7 +140,8 @@ fn a_worker_whose_stack_names_no_tables_reaches_none() {
     for (name, role, _) in WORKERS {
         for (purpose, programs) in purposes() {
             let given = [&required(name)[..], &[("Purpose", purpose)]].concat();
-            let granted = of_programs(&granted(&Template::named(name).resolve(&given), role));
+            let template = Template::named(name).resolve(&given);
+            let granted = of_programs(&granted(&template, role, |policy| policy == WORK));
 
             let own = [Resource::Queue, Resource::Jobs, Resource::Workers, Resource::Bucket];
             assert_eq!(granted, due(&programs, |it| own.contains(&it.resource)), "{name}, {purpose}");
@@ -135,8 +151,7 @@ fn a_worker_whose_stack_names_no_tables_reaches_none() {
 
 /// Parameters of the template that have no default.
 fn required(template: &str) -> Vec<(&'static str, &'static str)> {
-    let known =
-        [("ImageUri", "dynamend"), ("VpcId", "vpc-1"), ("SubnetIds", "subnet-1"), ("WorkerUrl", "s3://code/worker")];
+    let known = [("ImageUri", "dynamend"), ("VpcId", "vpc-1"), ("SubnetIds", "subnet-1"), ("BinaryBucket", "code")];
     let template = Template::named(template);
     let lacks = |name: &str| {
         let parameter = &template.json()["Parameters"][name];
@@ -152,8 +167,8 @@ fn a_role_named_with_an_external_id_is_assumed_only_with_it() {
 
     let statements = statements(&template, "TaskRole");
 
-    let assume = statements.iter().find(|statement| statement["Action"] == "sts:AssumeRole").expect("it may assume");
-    assert_eq!(assume["Condition"]["StringEquals"]["sts:ExternalId"], "a1b2c3d4");
+    let assume = statements.iter().find(|(_, it)| it["Action"] == "sts:AssumeRole").expect("it may assume");
+    assert_eq!(assume.1["Condition"]["StringEquals"]["sts:ExternalId"], "a1b2c3d4");
 }
 
 #[test]
@@ -166,10 +181,14 @@ fn the_role_of_a_slave_account_grants_what_is_done_to_slaves() {
     let of_slaves = |it: &Permission| it.resource == Resource::Slaves;
     for (purpose, policy) in [("compare", COMPARE), ("repair", REPAIR)] {
         let alone = with(&[("Purpose", purpose)]);
-        assert_eq!(of_programs(&granted(&alone, "Role")), due(&[For::Worker(policy)], of_slaves), "{purpose}");
+        assert_eq!(
+            of_programs(&granted(&alone, "Role", |_| true)),
+            due(&[For::Worker(policy)], of_slaves),
+            "{purpose}"
+        );
         let both = with(&[("Purpose", purpose), ("CoordinatorArns", trusted)]);
         let programs = [For::Worker(policy), For::SyncQueued];
-        assert_eq!(of_programs(&granted(&both, "Role")), due(&programs, of_slaves), "{purpose}");
+        assert_eq!(of_programs(&granted(&both, "Role", |_| true)), due(&programs, of_slaves), "{purpose}");
         for statement in both.properties("Role")["AssumeRolePolicyDocument"]["Statement"].as_array().unwrap() {
             assert_eq!(statement["Condition"]["StringEquals"]["sts:ExternalId"], "a1b2c3d4");
             assert_eq!(one_or_many(&statement["Principal"]["AWS"]), [trusted]);
@@ -196,7 +215,7 @@ fn the_function_of_a_stream_may_do_no_more_than_a_replication() {
             ("BackupKmsKeyArn", KEY),
             ("Reread", reread),
         ];
-        let mut granted = granted(&Template::named("stream-function.yaml").resolve(&given), "Role");
+        let mut granted = granted(&Template::named("stream-function.yaml").resolve(&given), "Role", |_| true);
         let of_place = ["logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage"];
         granted.retain(|(action, _)| !of_place.contains(&action.as_str()));
         // The mapping names the one stream that there is; a program any.
@@ -219,7 +238,7 @@ fn the_function_of_a_stream_may_do_no_more_than_a_replication() {
 fn the_schedule_that_keeps_the_queue_awake_may_ask_for_its_attributes_and_no_more() {
     for name in ["scaling.yaml", "scaling-ec2.yaml"] {
         let template = Template::named(name);
-        let granted = granted(&template.resolve(&[]), "KeepActiveRole");
+        let granted = granted(&template.resolve(&[]), "KeepActiveRole", |_| true);
 
         let due = ("sqs:GetQueueAttributes".to_owned(), "import:dynamend-core-QueueArn".to_owned());
         assert_eq!(granted, BTreeSet::from([due]), "{name}");
