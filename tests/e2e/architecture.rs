@@ -148,7 +148,13 @@ fn dependencies_come_from_the_public_registries_only() {
     for line in text(&root().join("Cargo.lock")).lines().filter(|line| line.starts_with("source = ")) {
         assert_eq!(line, r#"source = "registry+https://github.com/rust-lang/crates.io-index""#);
     }
-    for line in text(&root().join("tests/requirements.txt")).lines().filter(|line| !line.starts_with('#')) {
+    let of_tests = fs::read_dir(root().join("tests")).expect("the folder can be read");
+    let of_tests = of_tests.map(|entry| entry.expect("the folder can be read").path());
+    let requirements: Vec<PathBuf> =
+        of_tests.filter(|path| path.extension().is_some_and(|extension| extension == "txt")).collect();
+    assert!(requirements.len() >= 3, "the requirements are elsewhere: {requirements:?}");
+    let lines = requirements.iter().flat_map(|path| text(path).lines().map(str::to_owned).collect::<Vec<_>>());
+    for line in lines.filter(|line| !line.starts_with('#')) {
         let (name, version) = line.split_once("==").unwrap_or_else(|| panic!("`{line}` is not pinned"));
         let plain = |part: &str| part.chars().all(|symbol| symbol.is_ascii_alphanumeric() || "._-".contains(symbol));
         assert!(plain(name) && plain(version), "{line}");

@@ -3,7 +3,8 @@
 //! - [`dynamodb`]: an embedded DynamoDB, one per test, with helpers to fill and read tables.
 //! - [`attribute`]: items to and from the SDK's form, written apart from the code under test.
 //! - [`ministack`]: SQS, S3 and STS as a process; [`queues`] and [`buckets`] are its helpers, and [`python`] the
-//!   virtual environment that it runs in.
+//!   virtual environments of all Python programs.
+//! - [`moto`]: Application Auto Scaling as a process; [`cli`]: the AWS CLI against an emulator.
 //! - [`process`]: the real programs, in a clean environment, with signals.
 //! - [`generate`]: random items, keys and tables; [`vary`] changes items or only respells them.
 //! - [`oracle`]: what differs between two tables, by brute force; [`explore`]: all orders of steps around a repair.
@@ -16,6 +17,7 @@
 //! - [`lambda`]: the service that runs functions. [`agent`], of ECS, and [`metadata`], of EC2: what a worker's machine
 //!   tells it, made of [`stand_in`].
 //! - [`ledger`]: what tables charge, and when.
+//! - [`template`]: the templates of `infra`, resolved; [`scaling`]: what their scaling policy makes of a load.
 //! - [`wait`]: waiting for a condition, with a deadline.
 //! - [`world`]: tables, a store and workers in one process; [`watch`] sees their calls, and meddles.
 
@@ -24,6 +26,7 @@ pub mod attribute;
 pub mod buckets;
 pub mod changing;
 pub mod chaos;
+pub mod cli;
 pub mod collector;
 pub mod dynamodb;
 pub mod explore;
@@ -32,6 +35,7 @@ pub mod lambda;
 pub mod ledger;
 pub mod metadata;
 pub mod ministack;
+pub mod moto;
 pub mod oracle;
 pub mod policy;
 pub mod process;
@@ -39,9 +43,11 @@ pub mod proxy;
 pub mod python;
 pub mod queues;
 pub mod relay;
+pub mod scaling;
 pub mod slow;
 pub mod stand_in;
 pub mod streams;
+pub mod template;
 pub mod vary;
 pub mod wait;
 pub mod watch;

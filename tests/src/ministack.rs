@@ -1,4 +1,4 @@
-//! MiniStack: SQS, S3, STS, Kinesis, and tables with streams, as a process on a loopback port, with nothing kept between runs.
+//! MiniStack: SQS, S3, STS, Kinesis, tables with streams, and what templates need, as a process on a loopback port, with nothing kept between runs.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -11,10 +11,13 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::python;
+use crate::python::{self, Environment};
 use crate::wait::{self, DEADLINE};
 
-const SERVICES: &str = "sqs,s3,sts,kinesis,dynamodb,dynamodbstreams";
+/// The last two lines are those that the templates of `infra` make something of.
+const SERVICES: &str = "sqs,s3,sts,kinesis,dynamodb,dynamodbstreams,\
+    cloudformation,iam,cloudwatch,monitoring,logs,ecs,ec2,\
+    lambda,autoscaling,sns,ecr,kms,events";
 
 /// How often a port is looked for that no other process takes before the server has it.
 const STARTS: usize = 3;
@@ -23,7 +26,7 @@ const STARTS: usize = 3;
 ///
 /// The input is a pipe that this process holds: however the test process ends, the emulator ends too, and its home
 /// goes with it.
-const SUPERVISOR: &str = r#"("$@" </dev/null; kill -KILL 0) & read -r _; rm -rf "$HOME"; kill -KILL 0"#;
+pub(crate) const SUPERVISOR: &str = r#"("$@" </dev/null; kill -KILL 0) & read -r _; rm -rf "$HOME"; kill -KILL 0"#;
 
 /// The running emulator.
 #[derive(Debug)]
@@ -47,7 +50,7 @@ impl MiniStack {
     /// When it does not start, with its log; when Python is missing, with what to install.
     #[must_use]
     pub fn start() -> Self {
-        let interpreter = python::interpreter();
+        let interpreter = python::interpreter(Environment::Emulators);
         let mut log = String::new();
         for _ in 0..STARTS {
             let mut started = Self::spawn(&interpreter);

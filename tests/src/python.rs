@@ -1,12 +1,40 @@
-//! The virtual environment for the emulators that are Python programs: made once, below Cargo's target directory.
+//! The virtual environments for what is a Python program: each made once, below Cargo's target directory.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What is installed, every version pinned.
-const REQUIREMENTS: &str = include_str!("../requirements.txt");
+/// What is installed together; programs that need different versions of one package are apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Environment {
+    /// MiniStack, and boto3 for a benchmark.
+    Emulators,
+    /// cfn-lint and checkov.
+    Linters,
+    /// The AWS CLI and moto's server.
+    Aws,
+}
+
+impl Environment {
+    /// Every version is pinned.
+    fn requirements(self) -> &'static str {
+        match self {
+            Self::Emulators => include_str!("../requirements.txt"),
+            Self::Linters => include_str!("../requirements-infra.txt"),
+            Self::Aws => include_str!("../requirements-aws.txt"),
+        }
+    }
+
+    /// A name for what is there while it is made.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Emulators => "emulators",
+            Self::Linters => "linters",
+            Self::Aws => "aws",
+        }
+    }
+}
 
 const HELP: &str = "The end-to-end tests need Python 3.10 or later with its `venv` and `pip` modules, and on the \
     first run a package index (or a directory of wheels named by PIP_FIND_LINKS). On Debian and Ubuntu: \
@@ -19,28 +47,29 @@ const HELP: &str = "The end-to-end tests need Python 3.10 or later with its `ven
 /// # Panics
 /// When Python, `venv` or `pip` are missing or fail; a test that needs an emulator is never skipped.
 #[must_use]
-pub fn interpreter() -> PathBuf {
+pub fn interpreter(environment: Environment) -> PathBuf {
     let folder = target_folder().join("emulators");
     fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("cannot create {}: {error}", folder.display()));
-    let lock = File::create(folder.join("lock")).expect("the lock file can be created");
+    let name = environment.name();
+    let lock = File::create(folder.join(format!("lock-{name}"))).expect("the lock file can be created");
     lock.lock().expect("the lock file can be locked");
-    let done = folder.join(format!("python-{:016x}", fingerprint()));
+    let done = folder.join(format!("python-{:016x}", fingerprint(environment)));
     if !done.exists() {
-        let building = folder.join("building");
+        let building = folder.join(format!("building-{name}"));
         if building.exists() {
             fs::remove_dir_all(&building).expect("what an earlier run left can be removed");
         }
-        build(&building);
+        build(&building, environment);
         fs::rename(&building, &done).expect("the environment can be renamed");
     }
     // Scripts in the environment name its first path; the interpreter finds itself wherever it is.
     done.join("bin/python")
 }
 
-fn build(folder: &Path) {
+fn build(folder: &Path, environment: Environment) {
     run(Command::new("python3").args(["-m", "venv"]).arg(folder));
     let requirements = folder.join("requirements.txt");
-    fs::write(&requirements, REQUIREMENTS).expect("the requirements can be written");
+    fs::write(&requirements, environment.requirements()).expect("the requirements can be written");
     let mut pip = Command::new(folder.join("bin/python"));
     pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]);
     run(pip.arg("--requirement").arg(requirements));
@@ -58,9 +87,9 @@ fn run(command: &mut Command) {
     );
 }
 
-fn fingerprint() -> u64 {
+fn fingerprint(environment: Environment) -> u64 {
     let mut hasher = DefaultHasher::new();
-    REQUIREMENTS.hash(&mut hasher);
+    environment.requirements().hash(&mut hasher);
     hasher.finish()
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tests::python;
+use tests::python::{self, Environment};
 
 use super::{programs, sync};
 use crate::fetch;
@@ -52,7 +52,7 @@ fn run(replay: &Replay, more: &[&str]) -> Usage {
 fn python(replay: &Replay) -> Usage {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/lockstep.py");
     let arguments = [script, "master", "same", &SEGMENTS.to_string()];
-    let (finished, usage) = watch(programs(replay).spawn(&python::interpreter(), &arguments));
+    let (finished, usage) = watch(programs(replay).spawn(&python::interpreter(Environment::Emulators), &arguments));
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     usage
 }
