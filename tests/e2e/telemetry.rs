@@ -54,7 +54,7 @@ async fn traces_lead_from_the_command_over_its_messages_to_the_work_of_each_segm
     assert_eq!(process.len(), 4, "{:?}", received.spans);
     for span in &process {
         assert_eq!((span.service.as_str(), span.kind, span.is_error), ("dynamend-worker", 5, false));
-        assert_eq!(span.links, [send.id.clone()]);
+        assert_eq!(span.links, std::slice::from_ref(&send.id));
         let expected = [
             ("messaging.system", "aws_sqs"),
             ("messaging.destination.name", queue),
