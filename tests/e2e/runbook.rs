@@ -109,8 +109,8 @@ fn the_commands_for_ones_own_machine_make_a_fleet_that_repairs() {
         commands.replace("4566", &port)
     );
 
-    let shell = ["--kill-after=5", "110", "bash", "-c", script.as_str()];
-    let finished = programs.spawn(Path::new("timeout"), &shell).wait(4 * DEADLINE);
+    let shell = ["--kill-after=5", "230", "bash", "-c", script.as_str()];
+    let finished = programs.spawn(Path::new("timeout"), &shell).wait(8 * DEADLINE);
 
     let logs = || {
         let log = |name: &str| fs::read_to_string(programs.home().join("emulator").join(name)).unwrap_or_default();

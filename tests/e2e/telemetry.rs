@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use aws_sdk_dynamodb::types::StreamViewType;
 use serde_json::{Value as Json, json};
+use shared::domain::value::{Item, Value};
 use tests::collector::{Collector, Received, Span};
+use tests::ministack::MiniStack;
 use tests::relay::{Relay, Reply};
 use tests::wait::DEADLINE;
 
@@ -23,7 +25,7 @@ async fn repaired(fleet: &Fleet, environment: &[(String, String)], of_worker: &[
     let sync = [&SYNC[..], &["--job-id", "job", "--segments", "4", "--repair"], &place].concat();
     let enqueued = fleet.stage.programs.spawn_dynamend_in(environment, &sync).wait(DEADLINE);
     assert_eq!(enqueued.code, Some(0), "{}", enqueued.stderr);
-    let worker = [&["--queue", &fleet.queue.url, "--lease", "10", "--drain"], of_worker].concat();
+    let worker = [&["--queue", &fleet.queue.url, "--lease", "60", "--drain"], of_worker].concat();
     let worked = fleet.stage.programs.spawn_worker_in(environment, &worker).wait(DEADLINE);
     assert_eq!(worked.code, Some(0), "{}", worked.stderr);
     assert!(fleet.stage.differences().await.is_empty());
@@ -53,7 +55,7 @@ async fn traces_lead_from_the_command_over_its_messages_to_the_work_of_each_segm
     let process = received.named(&format!("process {queue}"));
     assert_eq!(process.len(), 4, "{:?}", received.spans);
     for span in &process {
-        assert_eq!((span.service.as_str(), span.kind, span.is_error), ("dynamend-worker", 5, false));
+        assert_eq!((span.service.as_str(), span.kind, &span.error), ("dynamend-worker", 5, &None));
         assert_eq!(span.links, std::slice::from_ref(&send.id));
         let expected = [
             ("messaging.system", "aws_sqs"),
@@ -155,31 +157,51 @@ async fn a_followed_stream_tells_its_lag() {
     assert!(matches!(&lag[..], [(series, _)] if series.attributes["dynamend.table"] == MASTER), "{lag:?}");
 }
 
-#[tokio::test]
-async fn nothing_of_an_item_goes_to_a_collector() {
-    let (stage, _) = Stage::differing(ITEMS).await;
-    let fleet = Fleet::around(stage, 3).await;
-    let collector = Collector::start();
-    let items = fleet.stage.server.read_all("orders").await;
-
-    repaired(&fleet, &telling(&collector), &["-v"]).await;
-
-    let Received { spans, values, .. } = collector.received();
-    let told = format!("{spans:?}{values:?}");
-    let texts = items.iter().flat_map(|item| item.values()).filter_map(|value| match value {
-        shared::domain::value::Value::S(text) if text.len() > 3 => Some(text),
+/// Texts and numbers of these items that nothing else could have told.
+fn values_of(items: &[Item]) -> Vec<String> {
+    let of_value = |value: &Value| match value {
+        Value::S(text) if text.len() > 3 => Some(text.clone()),
+        Value::N(number) if number.to_string().len() > 6 => Some(number.to_string()),
         _ => None,
-    });
-    let mut looked_for = 0;
-    for text in texts {
-        looked_for += 1;
-        assert!(!told.contains(text.as_str()), "{text} was told");
-    }
-    assert!(looked_for > ITEMS / 2, "the items have too few texts to look for");
+    };
+    items.iter().flat_map(|item| item.values()).filter_map(of_value).collect()
 }
 
 #[tokio::test]
-async fn a_collector_that_is_not_there_holds_nobody_up_and_fails_nothing() {
+async fn nothing_of_an_item_goes_to_a_collector() {
+    let (stage, _) = Stage::differing(ITEMS).await;
+    let mut fleet = Fleet::around(stage, 3).await;
+    let collector = Collector::start();
+    let items = fleet.stage.server.read_all("orders").await;
+    // The service repeats what it refuses, as DynamoDB does.
+    let refusing = Relay::answering(&fleet.stage.server.endpoint(), |request| {
+        let is_put = request.headers.get("x-amz-target").is_some_and(|target| target.ends_with(".PutItem"));
+        let asked: Json = serde_json::from_slice(&request.body).unwrap_or_default();
+        let told = format!("One or more parameter values are not valid: {}", asked["Item"]);
+        let body = json!({ "__type": "com.amazon.coral.validate#ValidationException", "message": told }).to_string();
+        is_put.then_some(Reply { status: 400, content_type: "application/x-amz-json-1.0", body })
+    });
+    let programs = programs().with_dynamodb(&refusing.endpoint());
+    fleet.stage.programs = programs.with_services(&MiniStack::shared().endpoint());
+    let sync = [&SYNC[..], &["--job-id", "job", "--segments", "4", "--repair", "-vv"], &["--wait"]].concat();
+    let place = ["--queue", &fleet.queue.url, "--store", &fleet.store];
+    let following = fleet.stage.programs.spawn_dynamend_in(&telling(&collector), &[&sync[..], &place].concat());
+    let worker = ["--queue", &fleet.queue.url, "--drain", "-v"];
+    let worked = fleet.stage.programs.spawn_worker_in(&telling(&collector), &worker).wait(2 * DEADLINE);
+    let followed = following.wait(2 * DEADLINE);
+    assert_eq!((worked.code, followed.code), (Some(0), Some(1)), "{}\n{}", worked.stderr, followed.stderr);
+    let Received { spans, values, .. } = collector.received();
+    assert!(spans.iter().any(|span| !span.events.is_empty()) && !values.is_empty(), "nothing was told: {spans:?}");
+    let told = format!("{spans:?}{values:?}");
+    let secrets = values_of(&items);
+    assert!(secrets.len() > ITEMS / 2, "the items have too few values to look for");
+    for secret in secrets {
+        assert!(!told.contains(&secret), "{secret} was told");
+    }
+}
+
+#[tokio::test]
+async fn a_collector_that_is_not_there_fails_nothing() {
     let (stage, _) = Stage::differing(ITEMS).await;
     let fleet = Fleet::around(stage, 3).await;
     let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());

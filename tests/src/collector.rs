@@ -43,8 +43,10 @@ pub struct Span {
     pub links: Vec<(Vec<u8>, Vec<u8>)>,
     /// What it says.
     pub attributes: Attributes,
-    /// Whether it says that it failed.
-    pub is_error: bool,
+    /// The log lines within it.
+    pub events: Vec<(String, Attributes)>,
+    /// Why it failed, if it says that it did.
+    pub error: Option<String>,
 }
 
 /// One series of a metric: the process that tells it, its name, its attributes.
@@ -184,7 +186,8 @@ fn take_spans(request: ExportTraceServiceRequest, received: &mut Received) {
                 parent: span.parent_span_id,
                 links: span.links.into_iter().map(|link| (link.trace_id, link.span_id)).collect(),
                 attributes: attributes(&span.attributes),
-                is_error: span.status.is_some_and(|status| status.code == 2),
+                events: span.events.iter().map(|event| (event.name.clone(), attributes(&event.attributes))).collect(),
+                error: span.status.filter(|status| status.code == 2).map(|status| status.message),
             });
         }
     }

@@ -8,6 +8,7 @@ use shared::local::queue::LocalQueue;
 use shared::ports::failure::Failure;
 use shared::ports::queue::{Delivery, MAX_DELAY, MAX_MESSAGES_PER_BATCH, WorkQueue};
 use shared::retry::{self, RetryPolicy};
+use shared::telemetry::sample::{self, Sample};
 use shared::telemetry::{field, trace};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -17,7 +18,7 @@ use tracing::Instrument as _;
 use crate::completion::Completion;
 use crate::context::OpenJobs;
 use crate::duty::{Duty, Order};
-use crate::execute::{Ending, Executed, Executor};
+use crate::execute::{Ending, Executed, Executor, Outcome};
 
 /// Longest wait of one receive.
 ///
@@ -276,6 +277,19 @@ fn span_of(message: &WorkMessage, delivery: &Delivery, queue: &dyn WorkQueue) ->
     span
 }
 
+/// Tells traces and metrics what came of a message's unit.
+fn note_outcome(span: &tracing::Span, outcome: Outcome, took: Duration, queue: &dyn WorkQueue) {
+    span.record(field::OUTCOME, outcome.name());
+    if let Some(error) = outcome.error() {
+        span.record(field::ERROR_TYPE, error);
+        span.record(field::SPAN_STATUS, "error");
+    }
+    if outcome != Outcome::Passed {
+        let system = queue.name().system;
+        sample::note(Sample::Worked { outcome: outcome.name(), error: outcome.error(), system, took });
+    }
+}
+
 /// Handles one delivery from parsing to settling.
 struct Hand {
     executor: Executor,
@@ -307,12 +321,15 @@ impl Hand {
         let running = self.completion.running(&message.manifest);
         let span = span_of(&message, &delivery, &*self.executor.queue);
         let work = self.executor.execute(&message, &delivery).instrument(span.clone());
-        let Executed { ending, ended } = work.await;
+        let started = tokio::time::Instant::now();
+        let Executed { ending, ended, outcome } = work.await;
+        note_outcome(&span, outcome, started.elapsed(), &*self.executor.queue);
         if let Some(job) = ended {
             self.completion.unit_ended(job, message.work_unit());
         }
         drop(running);
-        let ending = match self.completion.check(&message.manifest, &*self.executor.queue).await {
+        let check = self.completion.check(&message.manifest, &*self.executor.queue).instrument(span.clone());
+        let ending = match check.await {
             Ok(()) => ending,
             Err(error) => {
                 tracing::warn!(job = message.job, %error, "the summary could not be written");

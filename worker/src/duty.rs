@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 pub enum Order {
     /// To go on.
     GoOn,
-    /// To take no more: segments in hand are finished; shards, which never end by themselves, are given back.
+    /// To take no more: segments in hand are finished; shards, which never end by themselves, are given back after the page
+    /// in hand, for whose capacity they wait.
     Drain,
     /// To give everything back at its next commit.
     Stop,

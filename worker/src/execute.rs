@@ -13,7 +13,6 @@ use shared::ports::failure::{Failure, FailureKind};
 use shared::ports::queue::{Delivery, MAX_DELAY, WorkQueue};
 use shared::retry::{self, RetryPolicy};
 use shared::telemetry::field;
-use shared::telemetry::sample::{self, Sample};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -51,13 +50,87 @@ pub struct Executed {
     pub ending: Ending,
     /// The job, when its unit is done or failed.
     pub ended: Option<Arc<JobContext>>,
+    /// What came of the unit.
+    pub outcome: Outcome,
+}
+
+/// What came of a unit, for traces and metrics; failures with their kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was not worked on: it is over, in other hands, or not due.
+    Passed,
+    /// It is done.
+    Done,
+    /// It was given back in good order.
+    GivenBack,
+    /// It failed in passing, and will be tried again.
+    PutOff(&'static str),
+    /// It failed for good, or its message was refused.
+    Failed(&'static str),
+    /// Another worker has it now.
+    Lost,
+}
+
+impl Outcome {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Done => "done",
+            Self::GivenBack => "given_back",
+            Self::PutOff(_) => "put_off",
+            Self::Failed(_) => "failed",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// What went wrong, by kind.
+    #[must_use]
+    pub fn error(self) -> Option<&'static str> {
+        match self {
+            Self::PutOff(error) | Self::Failed(error) => Some(error),
+            Self::Passed | Self::Done | Self::GivenBack | Self::Lost => None,
+        }
+    }
 }
 
 impl From<Ending> for Executed {
+    /// Of a message whose unit was not worked on.
     fn from(ending: Ending) -> Self {
-        Self { ending, ended: None }
+        let outcome = match ending {
+            Ending::DeadLetter => Outcome::Failed(REFUSED),
+            Ending::Settle | Ending::Successor(_) | Ending::Leave => Outcome::Passed,
+        };
+        Self { ending, ended: None, outcome }
     }
 }
+
+impl Executed {
+    /// After a failure of this kind.
+    fn failed(ending: Ending, error: &'static str, job: &Arc<JobContext>) -> Self {
+        match ending {
+            Ending::DeadLetter => Self { ending, ended: Some(Arc::clone(job)), outcome: Outcome::Failed(error) },
+            _ => Self { ending, ended: None, outcome: Outcome::PutOff(error) },
+        }
+    }
+
+    /// After a failure of this kind that could not be written down, which may pass or not.
+    fn unnoted(may_pass: bool, error: &'static str) -> Self {
+        let ending = ending_of(may_pass);
+        let outcome = if ending == Ending::DeadLetter { Outcome::Failed(error) } else { Outcome::PutOff(error) };
+        Self { ending, ended: None, outcome }
+    }
+}
+
+/// The kind of a failure that is a message's.
+const REFUSED: &str = "refused";
+
+/// The kind of a failure of a job that cannot be opened.
+const CANNOT_OPEN: &str = "cannot_open";
+
+/// The kind of a failure that is a job's folder's.
+const JOURNAL: &str = "journal";
 
 /// What came of holding on to a unit.
 enum Hold {
@@ -129,7 +202,7 @@ impl Executor {
         match job.journal.control().await {
             Ok(control) if control.wish.goes_on() => heed(job, &control),
             Ok(_) => return Ending::Settle.into(),
-            Err(error) => return self.journal_failed(unit, &error).into(),
+            Err(error) => return self.journal_failed(unit, &error),
         }
         match self.is_its_turn(job, unit).await {
             Ok(Turn::Come) => {}
@@ -139,30 +212,30 @@ impl Executor {
                 tracing::error!(job = message.job, %unit, "the job has no such shard");
                 return Ending::DeadLetter.into();
             }
-            Err(error) => return self.journal_failed(unit, &error).into(),
+            Err(error) => return self.journal_failed(unit, &error),
         }
         let start = message.start.get(&job.labels[unit.pass.scanned_table()]);
         let owner = format!("{:016x}", rand::random::<u64>());
         match job.journal.acquire(unit, job.manifest.slaves.len(), start, &owner, self.lease).await {
-            Ok(Acquired::Owned(owned)) => self.work_traced(job, &owned.measured(&job.labels), unit, delivery).await,
+            Ok(Acquired::Owned(owned)) => self.work_counted(job, &owned.measured(&job.labels), unit, delivery).await,
             // Whoever ended it may have died before it handed out what comes next.
             Ok(Acquired::Done) => self.ended(job, unit).await,
-            Ok(Acquired::Failed) => Executed { ending: Ending::DeadLetter, ended: Some(Arc::clone(job)) },
+            Ok(Acquired::Failed) => Executed { ended: Some(Arc::clone(job)), ..Ending::DeadLetter.into() },
             Ok(Acquired::Busy(left)) => {
                 tracing::debug!(%unit, ?left, "another worker has the unit");
                 Ending::Successor(left).into()
             }
-            Err(error) => self.journal_failed(unit, &error).into(),
+            Err(error) => self.journal_failed(unit, &error),
         }
     }
 
     /// A unit is done: what waits for it is handed out before its message goes.
     async fn ended(&self, job: &Arc<JobContext>, unit: Unit) -> Executed {
         match following::go_on_after(job, unit, &*self.queue).await {
-            Ok(()) => Executed { ending: Ending::Settle, ended: Some(Arc::clone(job)) },
+            Ok(()) => Executed { ending: Ending::Settle, ended: Some(Arc::clone(job)), outcome: Outcome::Done },
             Err(error) => {
                 tracing::error!(job = job.manifest.job, %unit, %error, "the shards that come next could not be handed out");
-                ending_of(error.may_pass()).into()
+                Executed::unnoted(error.may_pass(), error.kind_name())
             }
         }
     }
@@ -221,32 +294,26 @@ impl Executor {
         Ok(())
     }
 
-    /// Works on a unit, and tells traces and metrics what came of it.
-    async fn work_traced(
+    /// Works on a unit, and notes in the trace what it adds to the unit's counts.
+    async fn work_counted(
         &self,
         job: &Arc<JobContext>,
         owned: &OwnedUnit,
         unit: Unit,
         delivery: Option<&Delivery>,
     ) -> Executed {
-        let (started, before) = (Instant::now(), owned.checkpoint().await.tally);
-        let executed = self.work(job, owned, unit, delivery).await;
-        let outcome = outcome(&executed);
-        let sums = |tally: &Tally| {
-            let of_slaves = |figure: fn(&SlaveTally) -> u64| tally.slaves.iter().map(figure).sum::<u64>();
-            (of_slaves(|slave| slave.compared), of_slaves(SlaveTally::discrepancies))
+        let counts = |tally: &Tally| {
+            let sum = |figure: fn(&SlaveTally) -> u64| tally.slaves.iter().map(figure).sum::<u64>();
+            [sum(|slave| slave.compared), sum(SlaveTally::discrepancies)]
         };
-        let ((compared, found), (compared_before, found_before)) =
-            (sums(&owned.checkpoint().await.tally), sums(&before));
+        let before = counts(&owned.tally().await);
+        let executed = self.work(job, owned, unit, delivery).await;
+        let after = counts(&owned.tally().await);
         let span = tracing::Span::current();
-        span.record(field::OUTCOME, outcome);
-        span.record(field::ITEMS_COMPARED, compared.saturating_sub(compared_before));
-        span.record(field::DISCREPANCIES, found.saturating_sub(found_before));
-        if executed.ending == Ending::DeadLetter {
-            span.record(field::ERROR_TYPE, outcome);
-            span.record(field::SPAN_STATUS, "error");
+        for ((field, after), before) in [field::ITEMS_COMPARED, field::DISCREPANCIES].into_iter().zip(after).zip(before)
+        {
+            span.record(field, after.saturating_sub(before));
         }
-        sample::note(Sample::Worked { outcome, took: started.elapsed() });
         executed
     }
 
@@ -276,32 +343,29 @@ impl Executor {
                 job.meter.add_ended_unit();
                 self.ended(job, unit).await
             }
-            Ok(Ended::Stopped) => self.give_back(job, owned, unit).await.into(),
+            Ok(Ended::Stopped) => self.give_back(job, owned, unit).await,
             Err(Stuck::Port(failure)) if failure.kind == FailureKind::Halted => {
                 // What was not committed is done again by whoever takes the unit up, as after a crash.
                 tracing::info!(job = job.manifest.job, %unit, "the unit stops for want of capacity");
-                self.give_back(job, owned, unit).await.into()
+                self.give_back(job, owned, unit).await
             }
             Err(Stuck::Journal(JournalError::Lost { .. })) => {
                 tracing::warn!(job = job.manifest.job, %unit, "the unit was lost to another worker");
-                Ending::Leave.into()
+                Executed { outcome: Outcome::Lost, ..Ending::Leave.into() }
             }
             Err(stuck) => {
                 tracing::error!(job = job.manifest.job, %unit, error = %stuck, "the unit cannot go on");
                 let ending = note_failure(owned, &stuck.to_string(), stuck.may_pass()).await;
                 match ending {
-                    Ok(ending) => {
-                        let failed = ending == Ending::DeadLetter;
-                        Executed { ending, ended: failed.then(|| Arc::clone(job)) }
-                    }
-                    Err(error) => self.journal_failed(unit, &error).into(),
+                    Ok(ending) => Executed::failed(ending, stuck.kind_name(), job),
+                    Err(error) => self.journal_failed(unit, &error),
                 }
             }
         }
     }
 
     /// Gives a unit back at its last commit, and says what becomes of its message.
-    async fn give_back(&self, job: &JobContext, owned: &OwnedUnit, unit: Unit) -> Ending {
+    async fn give_back(&self, job: &JobContext, owned: &OwnedUnit, unit: Unit) -> Executed {
         let spent = job.pacer.spent();
         // A budget that was changed since may have been raised.
         let spend_no_more = |control: &mut Control| {
@@ -316,11 +380,12 @@ impl Executor {
         }
         let released = owned.release().await;
         let is_to_run = job.journal.control().await.map_or(true, |control| control.wish.goes_on());
-        match (released, is_to_run) {
-            (Err(error), _) => self.journal_failed(unit, &error),
+        let ending = match (released, is_to_run) {
+            (Err(error), _) => return self.journal_failed(unit, &error),
             (Ok(()), false) => Ending::Settle,
             (Ok(()), true) => Ending::Successor(Duration::ZERO),
-        }
+        };
+        Executed { outcome: Outcome::GivenBack, ..ending.into() }
     }
 
     /// Once the worker is to stop, has requests refused that wait for capacity. Never returns.
@@ -389,44 +454,31 @@ impl Executor {
     /// Leaves a trace of a job that cannot be opened in the unit's checkpoint, so that the job does not wait for ever.
     async fn note_that_it_cannot_be_opened(&self, message: &WorkMessage, error: &CannotOpen) -> Executed {
         let unit = message.work_unit();
-        let otherwise = ending_of(error.may_pass());
-        let Ok(job) = self.jobs.open_folder(&message.job, &message.manifest).await else { return otherwise.into() };
+        let otherwise = Executed::unnoted(error.may_pass(), CANNOT_OPEN);
+        let Ok(job) = self.jobs.open_folder(&message.job, &message.manifest).await else { return otherwise };
         if !job.manifest.has(unit) {
-            return otherwise.into();
+            return otherwise;
         }
         let owner = format!("{:016x}", rand::random::<u64>());
         match job.journal.acquire(unit, job.manifest.slaves.len(), None, &owner, self.lease).await {
             Ok(Acquired::Owned(owned)) => match note_failure(&owned, &error.to_string(), error.may_pass()).await {
-                Ok(ending) => {
-                    let failed = ending == Ending::DeadLetter;
-                    Executed { ending, ended: failed.then(|| Arc::new(job)) }
-                }
-                Err(error) => self.journal_failed(unit, &error).into(),
+                Ok(ending) => Executed::failed(ending, CANNOT_OPEN, &Arc::new(job)),
+                Err(error) => self.journal_failed(unit, &error),
             },
             // Whoever ended it may have died before the job's summary was written.
-            Ok(Acquired::Done) => Executed { ending: Ending::Settle, ended: Some(Arc::new(job)) },
-            Ok(Acquired::Failed) => Executed { ending: Ending::DeadLetter, ended: Some(Arc::new(job)) },
-            Ok(Acquired::Busy(_)) | Err(_) => otherwise.into(),
+            Ok(Acquired::Done) => Executed { ended: Some(Arc::new(job)), ..Ending::Settle.into() },
+            Ok(Acquired::Failed) => Executed { ended: Some(Arc::new(job)), ..Ending::DeadLetter.into() },
+            Ok(Acquired::Busy(_)) | Err(_) => otherwise,
         }
     }
 
-    fn journal_failed(&self, unit: Unit, error: &JournalError) -> Ending {
+    fn journal_failed(&self, unit: Unit, error: &JournalError) -> Executed {
         if matches!(error, JournalError::Lost { .. }) {
             tracing::warn!(%unit, "the unit was lost to another worker");
-            return Ending::Leave;
+            return Executed { outcome: Outcome::Lost, ..Ending::Leave.into() };
         }
         tracing::error!(%unit, %error, "the job's folder failed");
-        ending_of(error.may_pass())
-    }
-}
-
-/// What came of a unit, in traces and metrics.
-fn outcome(executed: &Executed) -> &'static str {
-    match (executed.ending, &executed.ended) {
-        (Ending::DeadLetter, _) => "failed",
-        (_, Some(_)) => "done",
-        (Ending::Leave, None) => "lost",
-        (Ending::Settle | Ending::Successor(_), None) => "given_back",
+        Executed::unnoted(error.may_pass(), JOURNAL)
     }
 }
 

@@ -37,6 +37,15 @@ pub enum Stuck {
 }
 
 impl Stuck {
+    /// What went wrong, by kind.
+    #[must_use]
+    pub fn kind_name(&self) -> &'static str {
+        match self {
+            Self::Port(failure) => failure.kind.name(),
+            Self::Journal(_) => "journal",
+        }
+    }
+
     /// Whether another try may succeed.
     #[must_use]
     pub fn may_pass(&self) -> bool {

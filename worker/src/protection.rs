@@ -54,10 +54,19 @@ struct Standing {
     surely: Option<Instant>,
     /// It may be, until then: the agent was asked, and may have done it.
     perhaps: Option<Instant>,
-    /// Attempts in a row that failed.
-    failures: u32,
-    /// Before this the agent is not asked again.
+    /// What failed last, and how often in a row.
+    failing: Option<(Ask, u32)>,
+    /// Before this the agent is not asked for that again.
     not_before: Option<Instant>,
+}
+
+/// How an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failed {
+    /// The agent said no.
+    Refused,
+    /// Nobody knows whether it was done.
+    Unknown,
 }
 
 /// What is to be done.
@@ -84,8 +93,10 @@ fn next(work: Work, standing: Standing, now: Instant) -> Next {
             _ => return Next::Nothing,
         },
     };
+    // A lift that failed must not keep the next segment from being protected.
+    let is_failing = standing.failing.is_some_and(|(failing, _)| failing == due);
     match standing.not_before {
-        Some(not_before) if now < not_before => Next::At(not_before),
+        Some(not_before) if is_failing && now < not_before => Next::At(not_before),
         _ => Next::Now(due),
     }
 }
@@ -97,20 +108,23 @@ impl Standing {
             Ask::Protect => Some(asked + EXPIRY),
             Ask::Lift => None,
         };
-        Self { surely: until, perhaps: until, failures: 0, not_before: None }
+        Self { surely: until, perhaps: until, failing: None, not_before: None }
     }
 
-    /// After a failure of what was asked then. Whether it was done nobody knows. The next attempt waits for `share`,
-    /// from 0 to 1, of twice the usual delay, so that tasks that were refused together do not come back together.
-    fn failed(self, ask: Ask, asked: Instant, now: Instant, share: f64) -> Self {
-        let (surely, perhaps) = match ask {
-            Ask::Protect => (self.surely, Some(asked + EXPIRY)),
-            Ask::Lift => (None, self.perhaps),
+    /// After a failure of what was asked then. Whether it was done nobody knows, unless it was refused. The next attempt
+    /// waits for `share`, from 0 to 1, of twice the usual delay, so that tasks that were refused together do not come back
+    /// together.
+    fn failed(self, ask: Ask, asked: Instant, how: Failed, now: Instant, share: f64) -> Self {
+        let (surely, perhaps) = match (ask, how) {
+            (Ask::Protect, Failed::Unknown) => (self.surely, Some(asked + EXPIRY)),
+            (Ask::Protect, Failed::Refused) => (self.surely, self.perhaps),
+            (Ask::Lift, _) => (None, self.perhaps),
         };
+        let before = self.failing.filter(|(failing, _)| *failing == ask).map_or(0, |(_, times)| times);
         let (shortest, longest) = AGAIN_AFTER;
-        let usual = (shortest * 2_u32.pow(self.failures.min(10))).min(longest);
+        let usual = (shortest * 2_u32.pow(before.min(10))).min(longest);
         let not_before = Some(now + usual.mul_f64(2.0 * share));
-        Self { surely, perhaps, failures: self.failures.saturating_add(1), not_before }
+        Self { surely, perhaps, failing: Some((ask, before.saturating_add(1))), not_before }
     }
 }
 
@@ -128,7 +142,11 @@ mod tests {
         let until = |left: Duration| Standing { surely: Some(now + left), perhaps: Some(now + left), ..bare() };
         let unsure = |left: Duration| Standing { perhaps: Some(now + left), ..bare() };
         let since = |ago: Duration| Work::NoneSince(now - ago);
-        let waiting = |standing: Standing| Standing { not_before: Some(now + SECOND), ..standing };
+        let waiting = |ask: Ask, standing: Standing| Standing {
+            failing: Some((ask, 3)),
+            not_before: Some(now + SECOND),
+            ..standing
+        };
         let table = [
             (Work::Some, bare(), Next::Now(Ask::Protect)),
             (Work::Some, unsure(14 * MINUTE), Next::Now(Ask::Protect)),
@@ -136,14 +154,16 @@ mod tests {
             (Work::Some, until(10 * MINUTE + SECOND), Next::At(now + SECOND)),
             (Work::Some, until(10 * MINUTE), Next::Now(Ask::Protect)),
             (Work::Some, until(Duration::ZERO), Next::Now(Ask::Protect)),
-            (Work::Some, waiting(bare()), Next::At(now + SECOND)),
-            (Work::Some, waiting(until(10 * MINUTE)), Next::At(now + SECOND)),
+            (Work::Some, waiting(Ask::Protect, bare()), Next::At(now + SECOND)),
+            (Work::Some, waiting(Ask::Protect, until(10 * MINUTE)), Next::At(now + SECOND)),
+            (Work::Some, waiting(Ask::Lift, unsure(9 * MINUTE)), Next::Now(Ask::Protect)),
+            (since(30 * SECOND), waiting(Ask::Protect, until(9 * MINUTE)), Next::Now(Ask::Lift)),
             (since(60 * MINUTE), bare(), Next::Nothing),
             (since(Duration::ZERO), until(9 * MINUTE), Next::At(now + LINGER)),
             (since(29 * SECOND), until(9 * MINUTE), Next::At(now + SECOND)),
             (since(30 * SECOND), until(9 * MINUTE), Next::Now(Ask::Lift)),
             (since(30 * SECOND), unsure(9 * MINUTE), Next::Now(Ask::Lift)),
-            (since(30 * SECOND), waiting(until(9 * MINUTE)), Next::At(now + SECOND)),
+            (since(30 * SECOND), waiting(Ask::Lift, until(9 * MINUTE)), Next::At(now + SECOND)),
             (since(30 * SECOND), until(Duration::ZERO), Next::Nothing),
             (since(Duration::ZERO), unsure(Duration::ZERO), Next::Nothing),
         ];
@@ -160,11 +180,13 @@ mod tests {
         let until = Some(asked + EXPIRY);
         assert_eq!((protected.surely, protected.perhaps), (until, until));
 
-        let first = bare().failed(Ask::Protect, asked, now, 0.5);
+        let first = bare().failed(Ask::Protect, asked, Failed::Unknown, now, 0.5);
         assert_eq!((first.surely, first.perhaps), (None, until));
-        let renewal = protected.failed(Ask::Protect, asked + 5 * MINUTE, now + 5 * MINUTE, 0.5);
+        let refused = bare().failed(Ask::Protect, asked, Failed::Refused, now, 0.5);
+        assert_eq!((refused.surely, refused.perhaps), (None, None));
+        let renewal = protected.failed(Ask::Protect, asked + 5 * MINUTE, Failed::Unknown, now + 5 * MINUTE, 0.5);
         assert_eq!((renewal.surely, renewal.perhaps), (until, until.map(|until| until + 5 * MINUTE)));
-        let lift = protected.failed(Ask::Lift, now, now, 0.5);
+        let lift = protected.failed(Ask::Lift, now, Failed::Unknown, now, 0.5);
         assert_eq!((lift.surely, lift.perhaps), (None, until));
         assert_eq!(lift.answered(Ask::Lift, now), bare());
     }
@@ -175,7 +197,7 @@ mod tests {
         let waits = |share: f64| {
             let mut standing = bare();
             [(); 7].map(|()| {
-                standing = standing.failed(Ask::Protect, now, now, share);
+                standing = standing.failed(Ask::Protect, now, Failed::Unknown, now, share);
                 standing.not_before.map(|then| (then - now).as_secs())
             })
         };

@@ -31,6 +31,10 @@ enum Work {
     Here,
 }
 
+/// What no table, queue or bucket is named for.
+const PROTECTION: &str = "a worker on ECS needs ecs:UpdateTaskProtection and ecs:GetTaskProtection on its tasks as well, \
+    for not being scaled in while it works; infra/workers.yaml grants them";
+
 const JOBS: [For; 6] = [For::Status, For::Report, For::Jobs, For::Cancel, For::Limit, For::ResumeQueued];
 
 /// What the programs do for a purpose.
@@ -117,6 +121,13 @@ impl Settings {
         if args.policy_of == HolderArg::Program {
             if let (StoreUrl::Directory(path), true) = (&self.store, needs(&needed, Resource::Jobs)) {
                 notes.push(format!("the store is the directory {}, which needs nothing of S3", path.display()));
+            }
+            for place in args.backup.iter().filter(|place| matches!(place.parse(), Ok(StoreUrl::Directory(_)))) {
+                notes
+                    .push(format!("{place} is a directory, which needs nothing of S3; a bucket is s3://BUCKET/PREFIX"));
+            }
+            if needed.iter().any(|it| it.action == "ReceiveMessage") {
+                notes.push(PROTECTION.to_owned());
             }
             for (flag, role, _) in roles(args).into_iter().filter(|(_, _, holder)| reaches(*holder, &needed, args)) {
                 notes.push(format!("{role} reaches tables for it; --policy-of {flag} prints what the role needs"));

@@ -51,20 +51,23 @@ impl InstanceMetadata {
         (!is_off).then(|| Self { client: client() })
     }
 
-    /// Reads all that there is to know, the most urgent first, as far as the service answers.
+    /// Reads all that there is to know, the most urgent first, as far as the service answers; and the first failure.
     ///
     /// It does not try again: whoever polls does.
     pub async fn read(&mut self) -> (Told, Option<Failure>) {
         let mut told = Told::default();
-        let failure = self.read_into(&mut told).await.err();
+        let mut failure = None;
+        for (path, into) in [
+            (INSTANCE_ACTION, &mut told.instance_action),
+            (REBALANCE, &mut told.rebalance),
+            (TARGET_STATE, &mut told.target_state),
+        ] {
+            match self.get(path).await {
+                Ok(text) => *into = text,
+                Err(failed) => failure = failure.or(Some(failed)),
+            }
+        }
         (told, failure)
-    }
-
-    async fn read_into(&mut self, told: &mut Told) -> Result<(), Failure> {
-        told.instance_action = self.get(INSTANCE_ACTION).await?;
-        told.rebalance = self.get(REBALANCE).await?;
-        told.target_state = self.get(TARGET_STATE).await?;
-        Ok(())
     }
 
     async fn get(&mut self, path: &'static str) -> Result<Option<String>, Failure> {

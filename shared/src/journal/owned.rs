@@ -193,6 +193,11 @@ impl OwnedUnit {
         self.current.lock().await.checkpoint.clone()
     }
 
+    /// The unit's counts.
+    pub async fn tally(&self) -> Tally {
+        self.current.lock().await.checkpoint.tally.clone()
+    }
+
     /// The repairs that the last commit left pending.
     ///
     /// # Errors
@@ -391,6 +396,8 @@ impl OwnedUnit {
         match self.journal.stored(unit).await? {
             Some(Stored { version, .. }) if version == current.version => {}
             Some(Stored { checkpoint, version, .. }) if is_of_same_owner(&checkpoint, &current.checkpoint) => {
+                let (before, after) = (&current.checkpoint.tally, &checkpoint.tally);
+                sample::note(Sample::Committed { labels: &self.labels, before, after });
                 current.checkpoint = checkpoint;
                 current.version = version;
             }

@@ -8,7 +8,7 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Subscriber;
 use tracing_subscriber::filter::EnvFilter;
@@ -24,6 +24,9 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Time that the end of the program may take longer for what is left.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Between two lines of metrics in the log, whatever a collector gets: CloudWatch's own resolution is a minute.
+const EMBEDDED_EVERY: Duration = Duration::from_secs(60);
 
 /// What of telemetry is exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +80,8 @@ impl Exports {
             }
         }
         if let Some(namespace) = embedded {
-            provider = provider.with_periodic_exporter(EmbeddedExporter::new(namespace.clone()));
+            let exporter = EmbeddedExporter::new(namespace.clone());
+            provider = provider.with_reader(PeriodicReader::builder(exporter).with_interval(EMBEDDED_EVERY).build());
             readers += 1;
         }
         if readers > 0 {
@@ -135,12 +139,12 @@ fn scope() -> InstrumentationScope {
 
 /// Who exports. Counters of several workers are told from each other by the instance.
 fn resource(service_name: &'static str, environment: impl Fn(&str) -> Option<String>) -> Resource {
-    let mut resource = Resource::builder();
-    if environment("OTEL_SERVICE_NAME").is_none() {
-        resource = resource.with_service_name(service_name);
-    }
     let named = environment("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
     let given = |name: &str| named.split(',').any(|pair| pair.split('=').next().is_some_and(|it| it.trim() == name));
+    let mut resource = Resource::builder();
+    if environment("OTEL_SERVICE_NAME").is_none() && !given("service.name") {
+        resource = resource.with_service_name(service_name);
+    }
     let defaults = [
         ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
         ("service.instance.id", format!("{:032x}", rand::random::<u128>())),
@@ -174,6 +178,9 @@ fn wanted(signal: Signal, environment: impl Fn(&str) -> Option<String>) -> Resul
         _ if endpoint.starts_with("https:") => Err(format!(
             "{what} are not exported: {endpoint} asks for TLS, which is left to a collector beside this program; use http"
         )),
+        _ if !endpoint.starts_with("http://") => {
+            Err(format!("{what} are not exported: `{endpoint}` is no endpoint; write it as http://HOST:4317"))
+        }
         _ => Ok(true),
     }
 }
@@ -211,7 +218,8 @@ mod tests {
         let http: &[_] =
             &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4318"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")];
         let tls: &[_] = &[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4317")];
-        for variables in [http, tls] {
+        let bare: &[_] = &[("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4317")];
+        for variables in [http, tls, bare] {
             let problem = wanted(Signal::Traces, environment(variables)).unwrap_err();
             assert!(problem.starts_with("traces are not exported: "), "{problem}");
         }
@@ -226,5 +234,11 @@ mod tests {
         assert_ne!(instance(&[]), instance(&[]));
         assert!(instance(&[]).is_some());
         assert_eq!(instance(&[("OTEL_RESOURCE_ATTRIBUTES", "a=b, service.instance.id=7")]), None);
+        let name = |variables| {
+            let resource = resource("dynamend-worker", environment(variables));
+            resource.get(&"service.name".into()).map(|value| value.to_string())
+        };
+        assert_eq!(name(&[]).as_deref(), Some("dynamend-worker"));
+        assert_ne!(name(&[("OTEL_RESOURCE_ATTRIBUTES", "service.name=mine")]).as_deref(), Some("dynamend-worker"));
     }
 }

@@ -57,7 +57,7 @@ pub mod metric {
     pub const ITEMS_SCANNED: &str = "dynamend.items.scanned";
     /// Items of the master held against a slave, by slave.
     pub const ITEMS_COMPARED: &str = "dynamend.items.compared";
-    /// Discrepancies, by slave and kind.
+    /// Discrepancies as they are found, by slave and kind; one that heals before its repair stays counted.
     pub const DISCREPANCIES: &str = "dynamend.discrepancies";
     /// What came of repairs and other writes, by slave and outcome.
     pub const REPAIRS: &str = "dynamend.repairs";

@@ -44,6 +44,10 @@ pub enum Sample<'a> {
     Worked {
         /// What came of it.
         outcome: &'static str,
+        /// What went wrong, by kind.
+        error: Option<&'static str>,
+        /// The messaging system that its message came by.
+        system: &'static str,
         /// How long it took.
         took: Duration,
     },
@@ -148,11 +152,14 @@ pub(super) mod instruments {
                     self.retries.add(1, &[KeyValue::new(attribute::OPERATION, operation), error]);
                 }
                 Sample::Committed { labels, before, after } => self.committed(labels, before, after),
-                Sample::Worked { outcome, took } => {
+                Sample::Worked { outcome, error, system, took } => {
                     let outcome = KeyValue::new(field::OUTCOME, outcome);
-                    self.units.add(1, std::slice::from_ref(&outcome));
-                    let process = KeyValue::new(field::QUEUE_OPERATION, "process");
-                    self.process.record(took.as_secs_f64(), &[outcome, process]);
+                    let error = error.map(|error| KeyValue::new(field::ERROR_TYPE, error));
+                    let attributes: Vec<KeyValue> = std::iter::once(outcome).chain(error).collect();
+                    self.units.add(1, &attributes);
+                    let of_process = [(field::QUEUE_SYSTEM, system), (field::QUEUE_OPERATION, "process")];
+                    let of_process = of_process.map(|(name, value)| KeyValue::new(name, value));
+                    self.process.record(seconds(took), &[attributes, of_process.into()].concat());
                 }
                 Sample::Lag { table, behind } => self.lag.record(seconds(behind), &[of_table(table)]),
             }

@@ -45,6 +45,20 @@ pub fn link(span: &tracing::Span, traceparent: &str) {
 #[cfg(feature = "otel")]
 static IS_ON: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
+/// Has this thread's spans exported, to nobody, until the guard is dropped; for tests.
+#[cfg(all(feature = "otel", any(test, feature = "contract-tests")))]
+#[must_use]
+pub fn exporting() -> tracing::subscriber::DefaultGuard {
+    use opentelemetry::trace::TracerProvider as _;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    let tracer = opentelemetry_sdk::trace::SdkTracerProvider::builder().build().tracer("tests");
+    turn_on();
+    tracing::subscriber::set_default(
+        tracing_subscriber::registry().with(tracing_opentelemetry::layer().with_tracer(tracer)),
+    )
+}
+
 /// From now on spans are exported.
 #[cfg(feature = "otel")]
 pub(super) fn turn_on() {

@@ -10,11 +10,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::agent::Agent;
-use super::{Ask, Next, Standing, Work, next};
+use super::{Ask, Failed, Next, Standing, Work, next};
 use crate::duty::Duty;
 
-/// Time for lifting the protection once the worker has ended; with the grace time of 25 seconds it fits into the 30
-/// that ECS waits before it kills.
+/// Time for lifting the protection once the worker has ended. With the grace time of 25 seconds, two for the last receive
+/// and two for telemetry it is more than the 30 that ECS waits by default before it kills; the templates wait for 40.
 ///
 /// Source: Amazon ECS Developer Guide, container definitions, `stopTimeout`.
 const LAST_WORD: Duration = Duration::from_secs(3);
@@ -49,18 +49,22 @@ async fn keep_with(
         let work = if working { Work::Some } else { Work::NoneSince(idle_since) };
         let look_again = match next(work, standing, Instant::now()) {
             Next::Now(asked) => {
-                let (began, before) = (Instant::now(), standing.failures);
+                let began = Instant::now();
+                let before = standing.failing.filter(|(failing, _)| *failing == asked).map_or(0, |(_, times)| times);
                 let answer = tokio::select! {
                     answer = ask(asked) => answer,
                     () = ended.cancelled() => {
-                        standing = standing.failed(asked, began, began, 0.0);
+                        standing = standing.failed(asked, began, Failed::Unknown, began, 0.0);
                         break;
                     }
                 };
                 say(asked, &answer, before);
                 standing = match answer {
                     Ok(()) => standing.answered(asked, began),
-                    Err(_) => standing.failed(asked, began, Instant::now(), rand::random()),
+                    Err(failure) => {
+                        let how = if failure.may_pass() { Failed::Unknown } else { Failed::Refused };
+                        standing.failed(asked, began, how, Instant::now(), rand::random())
+                    }
                 };
                 continue;
             }

@@ -11,8 +11,8 @@ use shared::domain::policy::{Names, backup_names, store_names};
 use shared::domain::table_ref::TableRef;
 use shared::journal::StoreUrl;
 
-use super::{needs, reaches, roles};
-use crate::cli::iam_policy::IamPolicyArgs;
+use super::{holder_of, needs, reaches, roles};
+use crate::cli::iam_policy::{HolderArg, IamPolicyArgs};
 use crate::failure::Failure;
 use crate::settings::Settings;
 
@@ -33,18 +33,22 @@ pub(super) fn names(settings: &Settings, args: &IamPolicyArgs, all: &BTreeSet<Pe
     for (resource, tables, role) in
         [(Resource::Master, &args.masters, of_master), (Resource::Slaves, &args.slaves, of_slaves)]
     {
+        // A role is in another account, as a rule, and the queue does not tell which.
+        let is_of_role = args.policy_of != HolderArg::Program && holder_of(resource, args) == args.policy_of;
+        let own = if is_of_role { args.account.as_ref() } else { own };
         let account = role.map(Arn::account).or(own);
         for table in tables {
             named.push((resource, table_arn(table, account)?));
         }
     }
+    let at_the_queue = queue.as_ref().map(|queue| queue.partition().to_owned());
     let queue = queue.clone().filter(|_| needs(all, Resource::Queue));
     named.extend(queue.map(|queue| (Resource::Queue, queue)));
     let more = [(Resource::KinesisStream, &args.kinesis), (Resource::Key, &args.kms_key)];
     named.extend(more.into_iter().flat_map(|(resource, arns)| arns.iter().map(move |arn| (resource, arn.clone()))));
     let assumed = roles(args).into_iter().filter(|(_, _, holder)| reaches(*holder, all, args));
     named.extend(assumed.map(|(_, role, _)| (Resource::Role, role.clone())));
-    let partition = partition(&named, settings.region.as_deref())?;
+    let partition = partition(&named, at_the_queue, settings.region.clone().or_else(region_of_environment))?;
 
     let mut texts: Vec<(Resource, String)> = Vec::new();
     for (resource, arn) in &named {
@@ -87,8 +91,8 @@ fn table_arn(table: &TableRef, account: Option<&Account>) -> Result<Arn, Failure
     let Some(account) = account else {
         return Err(Failure::usage(
             format!("the account of {table} is not known"),
-            "give --account 111122223333, the table's ARN in place of its name, or the queue with --queue, if that is in \
-             the same account",
+            "give --account 111122223333, the table's ARN in place of its name, its side's role, or the queue with --queue, \
+             if that is in the same account",
         ));
     };
     Arn::of(Kind::Table, table.region(), account, table.name()).map_err(|error| bad_arn(&error))
@@ -119,11 +123,23 @@ fn queue_arn(text: &str, region: Option<&str>) -> Result<Arn, Failure> {
     Arn::of(Kind::Queue, &region, &account, name).map_err(|error| bad_arn(&error))
 }
 
-/// The partition of all of them, or of the region where none has one.
-fn partition(named: &[(Resource, Arn)], region: Option<&str>) -> Result<String, Failure> {
-    let first = named.first().map_or_else(|| partition_of(region.unwrap_or_default()), |(_, arn)| arn.partition());
+/// The region that the AWS CLI would take from the environment.
+fn region_of_environment() -> Option<String> {
+    let named = |name: &str| std::env::var(name).ok().filter(|region| !region.is_empty());
+    named("AWS_REGION").or_else(|| named("AWS_DEFAULT_REGION"))
+}
+
+/// The partition of all of them; where none has one, that of the queue, or of the region.
+fn partition(
+    named: &[(Resource, Arn)],
+    at_the_queue: Option<String>,
+    region: Option<String>,
+) -> Result<String, Failure> {
+    let of_region = || partition_of(&region.unwrap_or_default()).to_owned();
+    let otherwise = || at_the_queue.unwrap_or_else(of_region);
+    let first = named.first().map_or_else(otherwise, |(_, arn)| arn.partition().to_owned());
     match named.iter().find(|(_, arn)| arn.partition() != first) {
-        None => Ok(first.to_owned()),
+        None => Ok(first),
         Some((_, other)) => Err(Failure::usage(
             format!("{other} is in the partition {}, and {} in {first}", other.partition(), named[0].1),
             "nobody has permissions in two partitions; print a policy for each",

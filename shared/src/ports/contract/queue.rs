@@ -34,6 +34,33 @@ pub async fn queue<T: WorkQueue>(fresh: impl AsyncFn() -> T, advance: impl Async
     a_delayed_message_comes_after_its_delay(&fresh().await, &advance).await;
     a_waiting_receiver_gets_what_is_sent_meanwhile(&fresh().await).await;
     too_large_batches_and_delays_are_refused(&fresh().await).await;
+    it_has_a_name(&fresh().await);
+    #[cfg(feature = "otel")]
+    a_delivery_tells_the_span_that_it_was_sent_from(&fresh().await).await;
+}
+
+/// Traces call it something.
+pub fn it_has_a_name(queue: &dyn WorkQueue) {
+    let name = queue.name();
+
+    assert!(!name.system.is_empty() && !name.name.is_empty(), "{name:?}");
+}
+
+/// A message carries the span that it is sent from, and nothing where there is none.
+#[cfg(feature = "otel")]
+pub async fn a_delivery_tells_the_span_that_it_was_sent_from(queue: &dyn WorkQueue) {
+    use tracing::Instrument as _;
+
+    send(queue, &["from nowhere".to_owned()]).await;
+    assert_eq!(receive_one(queue, LONG).await.trace, None);
+
+    let _exporting = crate::telemetry::trace::exporting();
+    let span = tracing::info_span!("send");
+    let sender = span.in_scope(crate::telemetry::trace::current);
+    send(queue, &["from a span".to_owned()]).instrument(span).await;
+
+    assert!(sender.is_some());
+    assert_eq!(receive_one(queue, LONG).await.trace, sender);
 }
 
 /// All messages of several batches come, in whatever order.
