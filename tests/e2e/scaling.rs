@@ -2,11 +2,15 @@
 //!
 //! `DYNAMEND_WRITE_PLOTS=1 cargo test -p tests --test e2e -- scaling::the_picture` writes `infra/scaling.svg` anew.
 
+use std::collections::BTreeSet;
+
+use serde_json::{Value as Json, json};
 use tests::scaling::expression::evaluate;
 use tests::scaling::plot;
 use tests::scaling::policy::{Adjustment, Policy};
+use tests::scaling::scaler::BY_HAND;
 use tests::scaling::simulate::{Arrival, History, World, simulate};
-use tests::template::{self, Template};
+use tests::template::{self, Resolved, Template};
 
 const MINUTE: u32 = 60;
 
@@ -14,7 +18,11 @@ const MINUTE: u32 = 60;
 const BEGIN: u32 = 10 * MINUTE + 5;
 
 fn policy() -> Policy {
-    Policy::read(&Template::named("scaling.yaml").resolve(&[]))
+    policy_with(&[])
+}
+
+fn policy_with(parameters: &[(&str, &str)]) -> Policy {
+    Policy::read(&Template::named("scaling.yaml").resolve(parameters))
 }
 
 fn job(at: u32, segments: usize, work: u32) -> Arrival {
@@ -192,7 +200,7 @@ fn metrics_of_tasks_that_come_a_minute_late_add_no_tasks() {
 fn three_samples_that_are_taken_for_one_make_the_fleet_smaller_and_lose_nothing() {
     let mut world = two_jobs();
     world.samples = 3.0;
-    let told = Policy::read(&Template::named("scaling.yaml").resolve(&[("SamplesPerTask", "3")]));
+    let told = policy_with(&[("SamplesPerTask", "3")]);
 
     let mistaken = simulate(&policy(), &world);
     let right = simulate(&told, &world);
@@ -200,6 +208,52 @@ fn three_samples_that_are_taken_for_one_make_the_fleet_smaller_and_lose_nothing(
     assert_whole(&mistaken);
     assert_whole(&right);
     assert_eq!(right.changes, simulate(&policy(), &two_jobs()).changes, "told of them, it is as with one sample");
+}
+
+#[test]
+fn a_minimum_of_tasks_is_there_before_a_job_and_stays_after_it() {
+    let policy = policy_with(&[("MinTasks", "2")]);
+
+    let history = simulate(&policy, &smaller());
+
+    assert_eq!((history.done, history.stopped_at_work), (history.sent, 0), "segments done; tasks stopped at work");
+    assert_eq!(history.first(0, |moment| moment.held > 0), Some(BEGIN), "nobody waits for a first task");
+    assert!(history.moments.iter().all(|moment| moment.desired >= 2), "{:?}", history.changes);
+    assert!(history.peak() > 2, "it is not all that runs: {:?}", history.changes);
+    assert_eq!(history.turns(), 1, "{:?}", history.changes);
+    let last = history.moments.last().expect("there are moments");
+    assert_eq!((last.running, last.desired), (2, 2), "what runs in the end");
+}
+
+#[test]
+fn tasks_asked_for_by_hand_while_nothing_is_to_do_are_taken_back_and_a_raised_minimum_is_not() {
+    let mut world = World::new(Vec::new(), 60);
+    world.by_hand = vec![(BEGIN, 10)];
+
+    let history = simulate(&policy(), &world);
+
+    assert_whole(&history);
+    let steps = |history: &History| -> Vec<(String, u32, u32)> {
+        history.changes.iter().map(|change| (change.by.clone(), change.from, change.to)).collect()
+    };
+    assert_eq!(steps(&history), [(BY_HAND.to_owned(), 0, 10), ("Idle".to_owned(), 10, 0)]);
+    let back = history.first(BEGIN, |moment| moment.desired == 0).expect("they are taken back");
+    assert!(back <= BEGIN + 3 * MINUTE, "they are taken back after {} s", back - BEGIN);
+
+    let raised = simulate(&policy_with(&[("MinTasks", "10")]), &World::new(Vec::new(), 60));
+    assert_eq!(steps(&raised), []);
+    assert_eq!(raised.moments.last().map(|moment| moment.running), Some(10));
+
+    // The minimum is also what the taking back ends at.
+    let both = simulate(&policy_with(&[("MinTasks", "4")]), &world);
+    assert_eq!(steps(&both), [(BY_HAND.to_owned(), 4, 10), ("Idle".to_owned(), 10, 4)]);
+
+    // It is no better together with a job, whose messages are not seen before the next minute is over.
+    let mut with_job = burst();
+    with_job.by_hand = vec![(BEGIN, 20)];
+    let history = simulate(&policy(), &with_job);
+    assert_whole(&history);
+    assert_eq!(steps(&history)[..2], [(BY_HAND.to_owned(), 0, 20), ("Idle".to_owned(), 20, 0)]);
 }
 
 #[test]
@@ -232,6 +286,86 @@ fn the_simulation_sees_a_policy_that_is_bad() {
     dry.drought = 0..BEGIN + 30 * MINUTE;
     let history = simulate(&exact, &dry);
     assert!(history.turns() > 1, "two policies pull in two directions: {:?}", history.changes);
+}
+
+/// What is said when the policy is not one that the simulation can be of; none when it is.
+fn refused(template: &Resolved) -> Option<String> {
+    let said = std::panic::catch_unwind(|| Policy::read(template)).err()?;
+    Some(said.downcast_ref::<String>().cloned().unwrap_or_default())
+}
+
+/// The metric of that id which target tracking, or an alarm, of that name reads.
+fn metric<'a>(template: &'a mut Resolved, name: &str, id: &str) -> &'a mut Json {
+    let properties = &mut template.resources.get_mut(name).expect("it is there")["Properties"];
+    let tracks = properties["PolicyType"].is_string();
+    let specification = if tracks {
+        &mut properties["TargetTrackingScalingPolicyConfiguration"]["CustomizedMetricSpecification"]
+    } else {
+        properties
+    };
+    let mut metrics = specification["Metrics"].as_array_mut().expect("metrics").iter_mut();
+    &mut metrics.find(|metric| metric["Id"] == id).expect("a metric")["MetricStat"]
+}
+
+#[test]
+fn a_policy_of_other_metrics_than_those_that_are_simulated_is_refused() {
+    type Change = fn(&mut Json);
+    let mutants: [(&str, &str, Change); 13] = [
+        ("BacklogPerTask", "running", |it| it["Stat"] = json!("Average")),
+        ("BacklogPerTask", "visible", |it| it["Stat"] = json!("Minimum")),
+        ("BacklogPerTask", "held", |it| it["Period"] = json!(300)),
+        ("BacklogPerTask", "held", |it| it["Metric"]["Namespace"] = json!("AWS/ECS")),
+        ("BacklogPerTask", "running", |it| it["Metric"]["MetricName"] = json!("MemoryUtilization")),
+        ("FirstTaskAlarm", "visible", |it| it["Metric"]["MetricName"] = json!("ApproximateNumberOfMessagesDelayed")),
+        ("FirstTaskAlarm", "running", |it| it["Stat"] = json!("Average")),
+        ("FirstTaskAlarm", "running", |it| it["Metric"]["Namespace"] = json!("ECS/ContainerInsights")),
+        ("FirstTaskAlarm", "running", |it| it["Metric"]["Dimensions"] = json!([])),
+        ("FirstTaskAlarm", "running", |it| it["Period"] = json!(300)),
+        ("IdleAlarm", "held", |it| it["Stat"] = json!("Minimum")),
+        ("IdleAlarm", "held", |it| it["Period"] = Json::Null),
+        ("IdleAlarm", "visible", |it| {
+            it["Metric"]["Dimensions"][0]["Value"] = json!("import:dynamend-core-DeadLetterQueueName");
+        }),
+    ];
+    let resolved = |parameters: &[(&str, &str)]| Template::named("scaling.yaml").resolve(parameters);
+    assert_eq!(refused(&resolved(&[])), None);
+    for (name, id, change) in mutants {
+        let mut template = resolved(&[]);
+        change(metric(&mut template, name, id));
+
+        let said =
+            refused(&template).unwrap_or_else(|| panic!("{name} is taken with {}", metric(&mut template, name, id)));
+        assert!(said.starts_with("the simulation does not have"), "{name}, {id}: {said}");
+    }
+    // What counts the tasks instead is known as well, and is the same policy.
+    assert_eq!(policy_with(&[("RunningTasks", "ContainerInsights")]), policy());
+    let mut template = resolved(&[("RunningTasks", "ContainerInsights")]);
+    metric(&mut template, "BacklogPerTask", "running")["Stat"] = json!("SampleCount");
+    assert!(refused(&template).is_some());
+}
+
+#[test]
+fn whatever_the_runbook_lets_one_choose_of_scaling_is_a_parameter_of_the_whole_fleet() {
+    let runbook = std::fs::read_to_string(template::folder().join("README.md")).expect("the runbook can be read");
+    let (_, section) = runbook.split_once("\n## How the fleet scales\n").expect("the section is there");
+    let section = section.split("\n## ").next().expect("a text has a beginning");
+    // `NAME`, or `NAME=VALUE`.
+    let marked = section.split('`').skip(1).step_by(2).filter_map(|marked| marked.split('=').next());
+    let names: BTreeSet<&str> = marked.collect();
+    let fleet = Template::named("fleet.yaml");
+    let mut seen = 0;
+    for (stack, of_stack) in [("Scaling", "scaling.yaml"), ("Workers", "workers.yaml")] {
+        let part = Template::named(of_stack);
+        for name in &names {
+            let Some(own) = part.parameter(name) else { continue };
+            seen += 1;
+            let given = fleet.parameter(name).unwrap_or_else(|| panic!("fleet.yaml has no {name} for {of_stack}"));
+            assert_eq!(given["Default"], own["Default"], "{name}");
+            let passed = &fleet.json()["Resources"][stack]["Properties"]["Parameters"][name];
+            assert!(passed.to_string().contains(name), "{name} is not passed to {of_stack}: {passed}");
+        }
+    }
+    assert!(seen > 5, "the section names {names:?}");
 }
 
 #[test]

@@ -95,6 +95,12 @@ impl Template {
         &self.json
     }
 
+    /// Its parameter of that name, as it is declared.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&Json> {
+        self.json["Parameters"].get(name)
+    }
+
     /// The same with its numeric parameters, as given or by default, written out: MiniStack takes every parameter for text,
     /// and reckons with it.
     ///

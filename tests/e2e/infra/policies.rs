@@ -16,6 +16,7 @@ const STREAM: &str = "arn:aws:dynamodb:us-east-1:111122223333:table/orders/strea
 const SLAVE: &str = "arn:aws:dynamodb:eu-west-1:111122223333:table/orders-replica";
 const KINESIS: &str = "arn:aws:kinesis:us-east-1:111122223333:stream/orders";
 const ROLE: &str = "arn:aws:iam::444455556666:role/dynamend-slave";
+const SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const KEY: &str = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
 /// Everything that a worker's policy can be about.
@@ -151,12 +152,15 @@ fn a_worker_whose_stack_names_no_tables_reaches_none() {
 
 /// Parameters of the template that have no default.
 fn required(template: &str) -> Vec<(&'static str, &'static str)> {
-    let known = [("ImageUri", "dynamend"), ("VpcId", "vpc-1"), ("SubnetIds", "subnet-1"), ("BinaryBucket", "code")];
+    let known = [
+        ("ImageUri", "dynamend"),
+        ("VpcId", "vpc-1"),
+        ("SubnetIds", "subnet-1"),
+        ("BinaryBucket", "code"),
+        ("BinarySha256", SHA256),
+    ];
     let template = Template::named(template);
-    let lacks = |name: &str| {
-        let parameter = &template.json()["Parameters"][name];
-        parameter.is_object() && parameter.get("Default").is_none()
-    };
+    let lacks = |name: &str| template.parameter(name).is_some_and(|parameter| parameter.get("Default").is_none());
     known.into_iter().filter(|(name, _)| lacks(name)).collect()
 }
 
@@ -197,15 +201,39 @@ fn the_role_of_a_slave_account_grants_what_is_done_to_slaves() {
 }
 
 #[test]
+fn the_role_of_another_account_grants_what_copies_and_replications_do_there() {
+    let with = |purpose: &str, tables: &str, more: &[(&str, &str)]| {
+        let worker = "arn:aws:iam::111122223333:role/worker";
+        let given =
+            [("WorkerRoleArns", worker), ("ExternalId", "a1b2c3d4"), ("TableArns", tables), ("Purpose", purpose)];
+        let template = Template::named("slave-account.yaml").resolve(&[&given, more].concat());
+        of_programs(&granted(&template, "Role", |_| true))
+    };
+    let copying = [For::BackfillWorker, For::ReplicateWorker];
+    let of_slaves = |it: &Permission| it.resource == Resource::Slaves;
+    let of_masters = |it: &Permission| [Resource::Master, Resource::Stream].contains(&it.resource);
+    assert_eq!(with("copy", SLAVE, &[]), due(&copying, of_slaves));
+    assert_eq!(with("follow", MASTER, &[]), due(&copying, of_masters));
+    assert_eq!(with("compare", MASTER, &[]), due(&[For::Worker(COMPARE)], of_masters));
+
+    // Who makes the jobs looks at the tables, of syncs too.
+    let coordinator = [("CoordinatorArns", "arn:aws:iam::111122223333:user/operator")];
+    let made = [&copying[..], &[For::BackfillQueued, For::ReplicateQueued, For::SyncQueued]].concat();
+    assert_eq!(with("copy", SLAVE, &coordinator), due(&made, of_slaves));
+    assert_eq!(with("follow", MASTER, &coordinator), due(&made, of_masters));
+}
+
+#[test]
 fn the_function_of_a_stream_may_do_no_more_than_a_replication() {
     let stream = MASTER.to_owned() + "/stream/2026-11-21T19:31:28.530";
     let listed = |needs: &dyn Fn(&Permission) -> bool| due(&[For::Replicate], needs);
-    let cases = [("replicate", "always"), ("replicate", ""), ("backup", "")];
-    for (function, reread) in cases {
+    let cases = [("replicate", "always", ""), ("replicate", "", KEY), ("replicate", "", ""), ("backup", "", "")];
+    for (function, reread, key) in cases {
         let given = [
             ("CodeBucket", "code"),
             ("Function", function),
             ("StreamArn", stream.as_str()),
+            ("StreamKmsKeyArn", key),
             ("MasterTableArn", MASTER),
             ("Slaves", "eu-west-1:orders-replica"),
             ("SlaveTableArns", SLAVE),
@@ -216,7 +244,9 @@ fn the_function_of_a_stream_may_do_no_more_than_a_replication() {
             ("Reread", reread),
         ];
         let mut granted = granted(&Template::named("stream-function.yaml").resolve(&given), "Role", |_| true);
-        let of_place = ["logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage"];
+        let of_place = ["logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage", "dynamodb:ListStreams"];
+        let lists = granted.contains(&("dynamodb:ListStreams".to_owned(), "*".to_owned()));
+        assert!(lists, "{function}: Lambda wants it of whoever reads a stream of DynamoDB");
         granted.retain(|(action, _)| !of_place.contains(&action.as_str()));
         // The mapping names the one stream that there is; a program any.
         let named = granted.into_iter().map(|(action, arn)| (action, arn.replace(&stream, STREAM))).collect();
@@ -229,19 +259,27 @@ fn the_function_of_a_stream_may_do_no_more_than_a_replication() {
         assert_eq!(writes(Resource::Backup), function == "backup");
         let rereads = granted.contains(&("dynamodb:BatchGetItem".to_owned(), Resource::Master));
         assert_eq!(rereads, reread == "always");
+        let decrypts = granted.contains(&("kms:Decrypt".to_owned(), Resource::Key));
+        assert_eq!(decrypts, function == "backup" || !key.is_empty(), "{function}");
         let reads = listed(&|it| it.resource == Resource::Stream && it.when == When::Always);
         assert!(reads.is_subset(&granted), "{function} cannot read its stream");
     }
+    let given = [("CodeBucket", "code"), ("StreamArn", KINESIS), ("StreamKind", "kinesis"), ("MasterTableArn", MASTER)];
+    let granted = granted(&Template::named("stream-function.yaml").resolve(&given), "Role", |_| true);
+    let of_tables = |action: &str| action.starts_with("dynamodb:") && action.contains("Stream");
+    assert!(!granted.iter().any(|(action, _)| of_tables(action)), "no stream of a table is read: {granted:?}");
 }
 
 #[test]
-fn the_schedule_that_keeps_the_queue_awake_may_ask_for_its_attributes_and_no_more() {
+fn the_schedule_that_keeps_the_queue_awake_may_tag_it_and_no_more() {
     for name in ["scaling.yaml", "scaling-ec2.yaml"] {
         let template = Template::named(name);
         let granted = granted(&template.resolve(&[]), "KeepActiveRole", |_| true);
 
-        let due = ("sqs:GetQueueAttributes".to_owned(), "import:dynamend-core-QueueArn".to_owned());
+        let due = ("sqs:TagQueue".to_owned(), "import:dynamend-core-QueueArn".to_owned());
         assert_eq!(granted, BTreeSet::from([due]), "{name}");
+        let target = template.resolve(&[]).properties("KeepActive")["Target"]["Arn"].clone();
+        assert_eq!(target, "arn:aws:scheduler:::aws-sdk:sqs:tagQueue", "{name}: a schedule may not read");
         let without = template.resolve(&[("KeepQueueActive", "false")]);
         assert!(!without.resources.keys().any(|id| id.starts_with("KeepActive")), "{name}");
     }

@@ -1,8 +1,22 @@
 //! The numbers of a scaling policy, as the resolved template has them. None of them is written here.
+//!
+//! What is written here are the metrics that the simulation stands for: a template that reads others is refused.
 
 use serde_json::Value as Json;
 
 use crate::template::Resolved;
+
+/// The metrics that the simulation has, by their ids: namespace, name and statistic, and the names of their dimensions.
+const METRICS: [(&str, [&str; 3], &[&str]); 4] = [
+    ("visible", ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum"], &["QueueName"]),
+    ("held", ["AWS/SQS", "ApproximateNumberOfMessagesNotVisible", "Maximum"], &["QueueName"]),
+    ("running", ["AWS/ECS", "CPUUtilization", "SampleCount"], &["ClusterName", "ServiceName"]),
+    ("running", ["ECS/ContainerInsights", "RunningTaskCount", "Average"], &["ClusterName", "ServiceName"]),
+];
+
+/// Periods of a metric, in seconds. Target tracking has that of its alarms, a minute, where none is named.
+const OF_TRACKING: &[Option<i64>] = &[None, Some(60)];
+const OF_ALARMS: &[Option<i64>] = &[Some(60)];
 
 /// Everything in `scaling.yaml` that decides how many tasks run.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,7 +115,7 @@ impl Tracking {
         let tracking = &properties["TargetTrackingScalingPolicyConfiguration"];
         let cooldown = |name: &str| u32::try_from(integer(&tracking[name])).expect("a cooldown is no less than zero");
         Self {
-            expression: returned(&tracking["CustomizedMetricSpecification"]["Metrics"]),
+            expression: returned(&tracking["CustomizedMetricSpecification"]["Metrics"], OF_TRACKING),
             target: number(&tracking["TargetValue"]),
             scale_out_cooldown: cooldown("ScaleOutCooldown"),
             scale_in_cooldown: cooldown("ScaleInCooldown"),
@@ -140,7 +154,7 @@ impl Steps {
         assert_eq!(alarm["TreatMissingData"], "notBreaching", "{name}");
         Self {
             name: name.to_owned(),
-            expression: returned(&alarm["Metrics"]),
+            expression: returned(&alarm["Metrics"], OF_ALARMS),
             comparison,
             threshold: number(&alarm["Threshold"]),
             minutes: usize::try_from(minutes).expect("an alarm looks at some minutes"),
@@ -150,21 +164,36 @@ impl Steps {
     }
 }
 
-/// The expression that a list of metrics returns; the simulation has the metrics `visible`, `held` and `running`.
-fn returned(metrics: &Json) -> String {
+/// The expression that a list of metrics returns.
+fn returned(metrics: &Json, periods: &[Option<i64>]) -> String {
     let metrics = metrics.as_array().expect("metrics are a list");
     let returned = one(metrics.iter().filter(|metric| metric["ReturnData"] == true).collect());
     for metric in metrics.iter().filter(|metric| metric["ReturnData"] != true) {
-        let what = metric["MetricStat"]["Metric"]["MetricName"].as_str().expect("a metric has a name");
-        let due = match metric["Id"].as_str() {
-            Some("visible") => ["ApproximateNumberOfMessagesVisible"].as_slice(),
-            Some("held") => &["ApproximateNumberOfMessagesNotVisible"],
-            Some("running") => &["CPUUtilization", "RunningTaskCount"],
-            other => panic!("the simulation has no metric {other:?}"),
-        };
-        assert!(due.contains(&what), "{metric}");
+        assert!(is_simulated(metric, periods), "the simulation does not have {metric}");
     }
     returned["Expression"].as_str().expect("an expression is returned").to_owned()
+}
+
+/// Whether the metric is what the simulation takes its id for, of the queue and the service of the other stacks' exports.
+fn is_simulated(metric: &Json, periods: &[Option<i64>]) -> bool {
+    let of_metric = &metric["MetricStat"]["Metric"];
+    let read = [&of_metric["Namespace"], &of_metric["MetricName"], &metric["MetricStat"]["Stat"]];
+    let dimensions = of_metric["Dimensions"].as_array().map_or(&[][..], Vec::as_slice);
+    let is_of = |dimension: &Json, name: &str| {
+        let export = dimension["Value"].as_str().unwrap_or_default();
+        dimension["Name"] == name && export.ends_with(&format!("-{name}"))
+    };
+    let period = match &metric["MetricStat"]["Period"] {
+        Json::Null => None,
+        period => Some(integer(period)),
+    };
+    let known = METRICS.iter().any(|(id, due, names)| {
+        metric["Id"] == *id
+            && read.iter().zip(due).all(|(read, due)| **read == **due)
+            && dimensions.len() == names.len()
+            && names.iter().all(|name| dimensions.iter().any(|dimension| is_of(dimension, name)))
+    });
+    known && periods.contains(&period)
 }
 
 fn one<T>(mut all: Vec<T>) -> T {

@@ -15,6 +15,9 @@ const MINUTES_BELOW: usize = 15;
 /// The lower bound, as a share of the target.
 const LOWER_BOUND: f64 = 0.9;
 
+/// What a change is by that no policy made.
+pub const BY_HAND: &str = "hand";
+
 /// A change of the desired number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -24,7 +27,7 @@ pub struct Change {
     pub from: u32,
     /// To how many.
     pub to: u32,
-    /// By which policy.
+    /// By which policy, or [`BY_HAND`].
     pub by: String,
 }
 
@@ -71,6 +74,11 @@ impl Scaler {
         }
     }
 
+    /// Somebody sets the desired number, past the policies and their bounds.
+    pub fn set_by_hand(&mut self, to: u32, now: u32) {
+        let _ = self.change(to, BY_HAND, now);
+    }
+
     fn track(&mut self, metrics: &Metrics, now: u32) {
         let Tracking { expression, target, scale_out_cooldown, scale_in_cooldown, scales_in } =
             self.policy.tracking.clone();
@@ -99,7 +107,10 @@ impl Scaler {
 
     /// Sets the desired number within the bounds; whether that changes it.
     fn set(&mut self, to: u32, by: &str, now: u32) -> bool {
-        let to = to.clamp(self.policy.min, self.policy.max);
+        self.change(to.clamp(self.policy.min, self.policy.max), by, now)
+    }
+
+    fn change(&mut self, to: u32, by: &str, now: u32) -> bool {
         let from = std::mem::replace(&mut self.desired, to);
         if from != to {
             self.changes.push(Change { at: now, from, to, by: by.to_owned() });

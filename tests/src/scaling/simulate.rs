@@ -35,6 +35,8 @@ pub struct World {
     pub samples: f64,
     /// Seconds during which no task starts, because there is no capacity.
     pub drought: std::ops::Range<u32>,
+    /// When somebody sets the desired number, in seconds and in the order of time, and to what.
+    pub by_hand: Vec<(u32, u32)>,
     /// How long it goes on, in seconds.
     pub ends: u32,
 }
@@ -44,7 +46,8 @@ impl World {
     #[must_use]
     pub fn new(arrivals: Vec<Arrival>, minutes: u32) -> Self {
         let (behaviour, delays) = (fleet::USUAL, metrics::USUAL);
-        Self { arrivals, behaviour, delays, samples: 1.0, drought: 0..0, ends: minutes * PERIOD }
+        let ends = minutes * PERIOD;
+        Self { arrivals, behaviour, delays, samples: 1.0, drought: 0..0, by_hand: Vec::new(), ends }
     }
 }
 
@@ -112,12 +115,16 @@ pub fn simulate(policy: &Policy, world: &World) -> History {
     let mut metrics = Metrics::new(world.delays, world.samples);
     let mut scaler = Scaler::new(policy.clone());
     let mut arrivals = world.arrivals.iter().peekable();
+    let mut by_hand = world.by_hand.iter().peekable();
     let mut moments = Vec::new();
     for at in (0..world.ends).step_by(STEP as usize) {
         while let Some(arrival) = arrivals.next_if(|arrival| arrival.at <= at) {
             for number in 0..arrival.segments {
                 fleet.send(varied(arrival.work, number));
             }
+        }
+        while let Some((_, desired)) = by_hand.next_if(|(when, _)| *when <= at) {
+            scaler.set_by_hand(*desired, at);
         }
         if at > 0 && at % PERIOD == 0 {
             metrics.record(&fleet);
