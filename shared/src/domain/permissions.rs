@@ -304,7 +304,9 @@ pub fn permissions(purpose: For) -> Vec<Permission> {
         For::Undo => {
             let back = line(DynamoDb, Always, Slaves, &["BatchGetItem", "PutItem", "DeleteItem"]);
             let told = line(S3, Limited, Jobs, &["PutObject"]);
-            [vec![assume(), back, told, replace_names(), write_key()], describe().into(), read().into()].concat()
+            let told_with_key = line(Kms, Limited, Key, &["GenerateDataKey"]);
+            [vec![assume(), back, told, replace_names(), read_key(), told_with_key], describe().into(), read().into()]
+                .concat()
         }
         For::Backup => {
             let table = line(DynamoDb, Always, Master, &["DescribeTable", "DescribeTimeToLive", "Scan"]);
