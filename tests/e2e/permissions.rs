@@ -187,7 +187,7 @@ async fn copying_and_following_in_one_process() {
 
 #[tokio::test]
 async fn copying_and_following_with_a_fleet() {
-    let stage = Recorded::new().await;
+    let mut stage = Recorded::new().await;
     stage.fleet.stage.server.enable_stream("orders", StreamViewType::KeysOnly).await;
     change_master(&stage).await;
     // Its calls are not the coordinator's.
@@ -202,16 +202,18 @@ async fn copying_and_following_with_a_fleet() {
     assert_eq!(worker.wait(DEADLINE).code, Some(0));
     stage.assert_granted(&stage.asked(), &stage.for_fleet("stream-coordinator", &COPY), &["WithdrawSummaries"]);
 
-    let put = |command: &str, job: &str, flags: &[&str]| {
+    let put = |stage: &Recorded, command: &str, job: &str, flags: &[&str]| {
         stage.queued(&[&[command], &COPY[..], &ROLE_AND_KEY, &["--job-id", job], flags].concat());
     };
-    put("backfill", "batches", &[]);
-    put("backfill", "singles", &["--scan-limit", "1"]);
+    stage.with_another_queue().await;
+    put(&stage, "backfill", "batches", &[]);
+    put(&stage, "backfill", "singles", &["--scan-limit", "1"]);
     let of_copies = stage.worked(&["batches", "singles"]).await;
     assert_listed(For::BackfillWorker, &of_copies);
     stage.assert_granted(&stage.asked(), &stage.for_fleet("copy", &COPY), &[]);
-    put("replicate", "together", &["--until-caught-up"]);
-    put("replicate", "singly", &["--until-caught-up", SINGLY[0], SINGLY[1]]);
+    stage.with_another_queue().await;
+    put(&stage, "replicate", "together", &["--until-caught-up"]);
+    put(&stage, "replicate", "singly", &["--until-caught-up", SINGLY[0], SINGLY[1]]);
     let of_streams = stage.worked(&["together", "singly"]).await;
     assert_listed(For::ReplicateWorker, &of_streams);
     stage.assert_granted(&stage.asked(), &stage.for_fleet("stream", &COPY), &[]);
@@ -311,7 +313,7 @@ async fn backing_up_and_restoring_in_one_process() {
 
 #[tokio::test]
 async fn backing_up_and_restoring_with_a_fleet() {
-    let stage = Recorded::new().await;
+    let mut stage = Recorded::new().await;
     stage.server_clear("copy").await;
     let dest = stage.fleet.bucket.url("kept");
     let others = programs().with_dynamodb(&stage.fleet.stage.server.endpoint());
@@ -320,39 +322,44 @@ async fn backing_up_and_restoring_with_a_fleet() {
     let with_role = |arguments: &[&str]| {
         [arguments, &ROLE_AND_KEY, &["--wait"]].concat().iter().map(|it| (*it).to_owned()).collect::<Vec<_>>()
     };
-    let queued = |arguments: Vec<String>| stage.queued(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
-    queued(with_role(&["backup", "incremental", MASTER, &dest]));
-    queued(with_role(&["backup", "full", MASTER, &dest, "--job-id", "B"]));
+    let queued = |stage: &Recorded, arguments: Vec<String>| {
+        stage.queued(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    queued(&stage, with_role(&["backup", "incremental", MASTER, &dest]));
+    queued(&stage, with_role(&["backup", "full", MASTER, &dest, "--job-id", "B"]));
     assert_listed(For::BackupQueued, &stage.needed());
     let resumed = ["WithdrawSummaries"];
     let backup = ["--backup", dest.as_str()];
     let of_table = [&backup[..], &["-m", MASTER]].concat();
     stage.assert_granted(&stage.asked(), &stage.for_fleet("backup-coordinator", &of_table), &resumed);
     let (full, items) = (format!("{dest}/B"), format!("{dest}/orders"));
-    queued(with_role(&["restore", &full, SLAVE, "--verify"]));
-    queued(with_role(&["restore", &items, SLAVE, "--overwrite"]));
+    queued(&stage, with_role(&["restore", &full, SLAVE, "--verify"]));
+    queued(&stage, with_role(&["restore", &items, SLAVE, "--overwrite"]));
     assert_listed(For::RestoreQueued, &stage.needed());
     let into_table = [&backup[..], &["-s", SLAVE]].concat();
     stage.assert_granted(&stage.asked(), &stage.for_fleet("restore-coordinator", &into_table), &resumed);
     worker.terminate();
     assert_eq!(worker.wait(DEADLINE).code, Some(0));
 
-    let put = |command: &[&str], job: &str, more: &[&str]| {
+    let put = |stage: &Recorded, command: &[&str], job: &str, more: &[&str]| {
         stage.queued(&[command, &["--job-id", job], more].concat());
     };
-    put(&["backup", "full", MASTER, &dest], "full", &ROLE_AND_KEY);
-    put(&["backup", "incremental", MASTER, &dest], "incremental", &ROLE_AND_KEY);
+    stage.with_another_queue().await;
+    put(&stage, &["backup", "full", MASTER, &dest], "full", &ROLE_AND_KEY);
+    put(&stage, &["backup", "incremental", MASTER, &dest], "incremental", &ROLE_AND_KEY);
     stage.fleet.bucket.put("kept/full/data/stray.json.gz", b"").await;
     let of_backups = stage.worked(&["full", "incremental"]).await;
     assert_listed(For::KeepingWorker, &of_backups);
     stage.assert_granted(&stage.asked(), &stage.for_fleet("backup", &of_table), &[]);
-    put(&["backup", "snapshot", &items, &dest], "snapshot", &ROLE_AND_KEY[2..]);
+    stage.with_another_queue().await;
+    put(&stage, &["backup", "snapshot", &items, &dest], "snapshot", &ROLE_AND_KEY[2..]);
     stage.fleet.bucket.put("kept/snapshot/data/stray.json.gz", b"").await;
     let of_snapshots = stage.worked(&["snapshot"]).await;
     assert_listed(For::SnapshotWorker, &of_snapshots);
     stage.assert_granted(&stage.asked(), &stage.for_fleet("snapshot", &backup), &[]);
-    put(&["restore", &full, SLAVE, "--overwrite"], "overwritten", &ROLE_AND_KEY);
-    put(&["restore", &items, SLAVE, "--only-missing"], "missing", &ROLE_AND_KEY);
+    stage.with_another_queue().await;
+    put(&stage, &["restore", &full, SLAVE, "--overwrite"], "overwritten", &ROLE_AND_KEY);
+    put(&stage, &["restore", &items, SLAVE, "--only-missing"], "missing", &ROLE_AND_KEY);
     let of_restores = stage.worked(&["overwritten", "missing"]).await;
     assert_listed(For::RestoreWorker, &of_restores);
     stage.assert_granted(&stage.asked(), &stage.for_fleet("restore", &into_table), &[]);
